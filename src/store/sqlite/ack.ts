@@ -1,0 +1,41 @@
+// Acknowledges events by their consumer: the event is delivered, what was outstanding is cancelled.
+
+import { isId, seqOfId } from "../../base/id.ts";
+import type { AckResult } from "../store.ts";
+import type { Context } from "./context.ts";
+import { prepareIndexStatus } from "./index_status.ts";
+
+export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
+  const indexStatus = prepareIndexStatus(ctx);
+  const owner = ctx.db.prepare<{ org: number; id: string }, [number]>(
+    "SELECT org, id FROM events WHERE seq = ?",
+  );
+  const insert = ctx.db.prepare<void, [number, number]>(
+    "INSERT OR IGNORE INTO acks (event, acked_at) VALUES (?, ?)",
+  );
+  const ackedAt = ctx.db.prepare<{ acked_at: number }, [number]>("SELECT acked_at FROM acks WHERE event = ?");
+  const cancel = ctx.db.prepare<void, [number, number]>(
+    "UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND state = 0",
+  );
+
+  const ackOne = (org: number, seq: number): number => {
+    const before = ackedAt.get(seq);
+    if (before) return before.acked_at;
+    insert.run(seq, ctx.nowMs);
+    if (cancel.run(ctx.nowMs, seq).changes > 0) ctx.effects.cancelled.push(seq);
+    indexStatus(org, seq);
+    return ctx.nowMs;
+  };
+
+  return ({ org, ids }) => {
+    const acknowledged: { id: string; acknowledgedAtMs: number }[] = [];
+    const notFound: string[] = [];
+    for (const id of ids) {
+      const seq = isId(id) ? seqOfId(id) : null;
+      const row = seq === null ? null : owner.get(seq);
+      if (seq === null || !row || row.org !== org || row.id !== id) notFound.push(id);
+      else acknowledged.push({ id, acknowledgedAtMs: ackOne(org, seq) });
+    }
+    return { acknowledged, notFound };
+  };
+}

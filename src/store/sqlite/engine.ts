@@ -1,0 +1,191 @@
+// The one read-write connection and all that it remembers: opens and migrates the file, commits groups of ops,
+// seals the tail between groups, keeps the WAL short. Runs in the writer thread, and in a command line tool while
+// no server runs. Synchronous throughout: nothing may interleave with a transaction.
+
+import { SQLiteError } from "bun:sqlite";
+import { statSync } from "node:fs";
+import { firstSeqOfMs } from "../../base/id.ts";
+import { prepareApply } from "./apply.ts";
+import type { Context } from "./context.ts";
+import { Dedup } from "./dedup.ts";
+import { Effects } from "./effects.ts";
+import { FanOut } from "./fan_out.ts";
+import { migrate } from "./migrate.ts";
+import type { CommitNotice, GroupReply, Op, OpFailure, OpResult } from "./op.ts";
+import { type Durability, openWriter } from "./pragma.ts";
+import { prepareSeal, SEAL_EVENTS } from "./seal.ts";
+
+/** A checkpoint copies this much at once, in 5-15 ms here; more is a longer pause, less is more fsyncs. */
+const WAL_CHECKPOINT_BYTES = 8 * 1024 * 1024;
+
+export type Opened =
+  | { readonly kind: "opened"; readonly engine: Engine; readonly lastSeq: number }
+  | { readonly kind: "refused"; readonly detail: string };
+
+/** Opens, migrates and warms the database file. `sealEvents`: how long the tail may grow before it is sealed. */
+export function openEngine(file: string, durability: Durability, sealEvents = SEAL_EVENTS): Opened {
+  const db = openWriter(file, durability);
+  const migrated = migrate(db);
+  if (migrated.kind === "too_new") {
+    db.close();
+    return {
+      kind: "refused",
+      detail: `${file} has schema ${migrated.found}, and this program knows schemas up to ${migrated.known}: it was written by a newer version. Start that version, or restore a backup from before the upgrade.`,
+    };
+  }
+  db.run("INSERT OR IGNORE INTO marks (name, value) VALUES ('sealed', ?)", [firstSeqOfMs(0)]);
+  db.run("INSERT OR IGNORE INTO marks (name, value) VALUES ('dedup_seed', ?)", [
+    crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
+  ]);
+  const engine = new Engine(file, db, sealEvents);
+  return { kind: "opened", engine, lastSeq: engine.lastSeq };
+}
+
+export type Committed = { readonly reply: GroupReply; readonly notice: CommitNotice | null };
+
+export class Engine {
+  readonly #ctx: Context;
+  readonly #walFile: string;
+  readonly #sealEvents: number;
+  readonly #apply: (op: Op) => OpResult;
+  readonly #seal: (last: number) => void;
+  readonly #begin;
+  readonly #commit;
+  #tailEvents: number;
+  #lastSeq: number;
+
+  constructor(file: string, db: Context["db"], sealEvents: number) {
+    this.#sealEvents = sealEvents;
+    const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = ?");
+    const sealed = mark.get("sealed")?.value ?? 0;
+    const dedup = new Dedup(db, mark.get("dedup_seed")?.value ?? 0);
+    const nowMs = Date.now();
+    this.#walFile = `${file}-wal`;
+    this.#ctx = { db, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
+    dedup.load(db, sealed, nowMs);
+    this.#apply = prepareApply(this.#ctx);
+    this.#seal = prepareSeal(this.#ctx);
+    this.#begin = db.prepare("BEGIN IMMEDIATE");
+    this.#commit = db.prepare("COMMIT");
+    this.#lastSeq = maxSeq(db) ?? sealed;
+    this.#tailEvents =
+      db.query<{ n: number }, [number]>("SELECT count(*) AS n FROM events WHERE seq > ?").get(sealed)?.n ?? 0;
+  }
+
+  /** The greatest seq ever given to an event; ids go on above it. */
+  get lastSeq(): number {
+    return Math.max(this.#lastSeq, this.#ctx.sealed);
+  }
+
+  get sealed(): number {
+    return this.#ctx.sealed;
+  }
+
+  /** Commits these ops as one transaction. When it returns, what has a result that is no failure is on disk. */
+  commitGroup(ops: readonly Op[]): Committed {
+    const startedMs = performance.now();
+    const committed = this.#commitTogether(ops);
+    return { ...committed, reply: { results: committed.results, commitMs: performance.now() - startedMs } };
+  }
+
+  #commitTogether(ops: readonly Op[]): { results: readonly OpResult[]; notice: CommitNotice | null } {
+    try {
+      const results = this.#transaction(() => ops.map((op) => this.#apply(op)));
+      const { effects } = this.#ctx;
+      this.#ctx.dedup.commit();
+      this.#tailEvents += effects.inserted;
+      this.#lastSeq = Math.max(this.#lastSeq, effects.lastSeq);
+      return { results, notice: effects.any ? effects.notice(this.#ctx.sealed) : null };
+    } catch (error) {
+      const failure = failureOf(error);
+      if (failure.failed === "defect" && ops.length > 1) return this.#commitOneByOne(ops);
+      return { results: ops.map(() => failure), notice: null };
+    }
+  }
+
+  /** One op of a group has a defect: each gets its own transaction, so that it spoils nobody else's. */
+  #commitOneByOne(ops: readonly Op[]): { results: readonly OpResult[]; notice: CommitNotice | null } {
+    const parts = ops.map((op) => this.#commitTogether([op]));
+    const notices = parts.map((part) => part.notice).filter((notice) => notice !== null);
+    return {
+      results: parts.flatMap((part) => part.results),
+      notice: notices.length === 0 ? null : mergeNotices(notices, this.#ctx.sealed),
+    };
+  }
+
+  /** Work that nobody waits for, between groups: sealing and checkpoints. True when the sealed mark moved. */
+  maintain(): boolean {
+    let moved = false;
+    try {
+      if (this.#tailEvents >= this.#sealEvents) {
+        const last = this.#lastSeq;
+        this.#transaction(() => this.#seal(last));
+        this.#ctx.dedup.sealed(last);
+        this.#ctx.sealed = last;
+        this.#tailEvents = 0;
+        moved = true;
+      }
+      if (this.#walBytes() >= WAL_CHECKPOINT_BYTES) this.#ctx.db.run("PRAGMA wal_checkpoint(PASSIVE)");
+    } catch (error) {
+      // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
+      if (failureOf(error).failed === "defect") throw error;
+    }
+    return moved;
+  }
+
+  /** Checkpoints everything into the database file and closes it. */
+  close(): void {
+    const { db } = this.#ctx;
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    db.close(false);
+  }
+
+  #transaction<T>(work: () => T): T {
+    this.#ctx.effects = new Effects();
+    this.#ctx.nowMs = Date.now();
+    this.#begin.run();
+    try {
+      const value = work();
+      this.#commit.run();
+      return value;
+    } catch (error) {
+      this.#rollback();
+      throw error;
+    }
+  }
+
+  #rollback(): void {
+    const { db, dedup, fanOut } = this.#ctx;
+    if (db.inTransaction) db.run("ROLLBACK");
+    dedup.rollback();
+    fanOut.forgetAll();
+  }
+
+  #walBytes(): number {
+    return statSync(this.#walFile, { throwIfNoEntry: false })?.size ?? 0;
+  }
+}
+
+function maxSeq(db: Context["db"]): number | null {
+  return db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM events").get()?.seq ?? null;
+}
+
+/** SQLite's result codes that tell of the disk and not of us: nothing was stored, and it may pass. */
+const storageCodes = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY|LOCKED|NOMEM|PERM|AUTH)/;
+
+function failureOf(error: unknown): OpFailure {
+  const reason = error instanceof Error ? error.message : String(error);
+  if (error instanceof SQLiteError && storageCodes.test(error.code ?? "")) {
+    return { failed: "unavailable", reason: `${error.code}: ${reason}` };
+  }
+  return { failed: "defect", reason };
+}
+
+function mergeNotices(notices: readonly CommitNotice[], sealed: number): CommitNotice {
+  return {
+    due: notices.flatMap((notice) => notice.due),
+    cancelled: notices.flatMap((notice) => notice.cancelled),
+    endpoints: notices.flatMap((notice) => notice.endpoints),
+    sealed,
+  };
+}

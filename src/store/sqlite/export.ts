@@ -1,0 +1,84 @@
+// Everything of one organization as NDJSON lines, oldest event first. Payloads are spliced in as they came. Keys
+// are told without their secrets' hashes; a signing secret is told, since it is the organization's own.
+
+import { rfc3339 } from "../../base/time.ts";
+import type { EventWithDeliveries, InboxQuery } from "../store.ts";
+import type { AdminReads } from "./read_admin.ts";
+import type { InboxReads } from "./read_inbox.ts";
+
+const PAGE_EVENTS = 200;
+
+export function* exportLines(org: number, admin: AdminReads, inbox: InboxReads): Generator<string> {
+  const organization = admin.organization(org);
+  if (!organization) return;
+  const { org: _, createdAtMs, updatedAtMs, ...rest } = organization;
+  yield line("organization", { ...rest, created_at: rfc3339(createdAtMs), updated_at: rfc3339(updatedAtMs) });
+  for (const key of admin.keysOf(org)) {
+    yield line("key", {
+      key_id: key.keyId,
+      name: key.name,
+      scopes: key.scopes,
+      created_at: rfc3339(key.createdAtMs),
+      expires_at: timeOrNull(key.expiresAtMs),
+      last_used_at: timeOrNull(key.lastUsedAtMs),
+    });
+  }
+  for (const endpoint of admin.endpointsOf(org)) {
+    yield line("endpoint", {
+      endpoint_id: endpoint.id,
+      name: endpoint.name,
+      url: endpoint.url,
+      signing_secret: endpoint.signingSecret,
+      created_at: rfc3339(endpoint.createdAtMs),
+      updated_at: rfc3339(endpoint.updatedAtMs),
+    });
+  }
+  yield* eventLines(org, inbox);
+}
+
+function* eventLines(org: number, inbox: InboxReads): Generator<string> {
+  let afterSeq: number | null = null;
+  do {
+    const query: InboxQuery = {
+      ...{ org, statuses: [], type: null, sinceMs: null, untilMs: null },
+      ...{ order: "asc", limit: PAGE_EVENTS, afterSeq },
+    };
+    const page = inbox.inbox(query);
+    for (const { id } of page.events) {
+      const event = inbox.event(org, id);
+      if (event) yield eventLine(event, inbox);
+    }
+    afterSeq = page.nextSeq;
+  } while (afterSeq !== null);
+}
+
+function eventLine(event: EventWithDeliveries, inbox: InboxReads): string {
+  const head = JSON.stringify({
+    kind: "event",
+    id: event.id,
+    type: event.type,
+    dedup_id: event.dedupId,
+    status: event.status,
+    created_at: rfc3339(event.createdAtMs),
+    acknowledged_at: timeOrNull(event.acknowledgedAtMs),
+    deliveries: event.deliveries.map((delivery) => ({
+      id: delivery.id,
+      endpoint_id: delivery.endpointId,
+      state: delivery.state,
+      next_attempt_at: timeOrNull(delivery.nextAttemptAtMs),
+    })),
+    attempts: inbox.attempts(event.id).map((attempt) => ({
+      ...attempt,
+      started_at: rfc3339(attempt.started_at),
+    })),
+  });
+  return `${head.slice(0, -1)},"payload":${event.payload}}`;
+}
+
+function line(kind: string, value: object): string {
+  return JSON.stringify({ kind, ...value });
+}
+
+function timeOrNull(ms: number | null): string | null {
+  return ms === null ? null : rfc3339(ms);
+}

@@ -1,0 +1,26 @@
+// Keeps the inbox index true for events that are already sealed. An unsealed event has no row there yet: the
+// sealing will write its status as it is by then, so a delivery within milliseconds never touches the index.
+
+import type { Context } from "./context.ts";
+import { statusSql } from "./status.ts";
+
+/** Call after any change to an event's deliveries or acks, in the same transaction. */
+export function prepareIndexStatus(ctx: Context): (org: number, event: number) => void {
+  const statusNow = ctx.db.prepare<{ status: number }, [number]>(`SELECT ${statusSql("?1")} AS status`);
+  const remove = ctx.db.prepare<void, [number, number]>(
+    "DELETE FROM inbox WHERE org = ?1 AND status IN (0, 1, 2, 3) AND event = ?2",
+  );
+  const insert = ctx.db.prepare<void, [number, number, number]>(
+    "INSERT OR IGNORE INTO inbox (org, status, event) VALUES (?, ?, ?)",
+  );
+  const present = ctx.db.prepare<{ event: number }, [number, number, number]>(
+    "SELECT event FROM inbox WHERE org = ? AND status = ? AND event = ?",
+  );
+  return (org, event) => {
+    if (event > ctx.sealed) return;
+    const status = statusNow.get(event)?.status ?? 0;
+    if (present.get(org, status, event)) return;
+    remove.run(org, event);
+    insert.run(org, status, event);
+  };
+}

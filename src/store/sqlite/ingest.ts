@@ -1,0 +1,30 @@
+// Stores one event with its dedup record and its deliveries. Only right edges of b-trees are touched here.
+
+import type { Context } from "./context.ts";
+import type { IngestOp } from "./op.ts";
+
+/** 0 when stored; else the id of the event that holds the dedup id. */
+export type IngestResult = 0 | string;
+
+export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
+  const insertEvent = ctx.db.prepare<void, [number, number, string, string, string | null, string]>(
+    "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, ?, ?, ?)",
+  );
+  const insertDelivery = ctx.db.prepare<void, [number, number, number, number]>(
+    "INSERT INTO deliveries (event, endpoint, state, attempts, due_at, queued, updated_at) VALUES (?, ?, 0, 0, ?, 0, ?)",
+  );
+  return ({ seq, org, id, type, dedupId, payload }) => {
+    if (dedupId !== null) {
+      const first = ctx.dedup.claim(org, dedupId, seq, ctx.nowMs);
+      if (first !== null) return first;
+    }
+    insertEvent.run(seq, org, id, type, dedupId, payload);
+    for (const endpoint of ctx.fanOut.endpoints(org)) {
+      insertDelivery.run(seq, endpoint, ctx.nowMs, ctx.nowMs);
+      ctx.effects.due.push(seq, endpoint);
+    }
+    ctx.effects.inserted++;
+    ctx.effects.lastSeq = seq;
+    return 0;
+  };
+}

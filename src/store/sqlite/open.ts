@@ -1,0 +1,54 @@
+// Opens a store: takes the data directory, hands the file to the writer thread, then reads on this thread.
+
+import path from "node:path";
+import { IdSource } from "../../base/id.ts";
+import { listen } from "../../base/thread.ts";
+import { type Lock, lockDataDir } from "./lock.ts";
+import { type Durability, openReader } from "./pragma.ts";
+import { SqliteStore } from "./sqlite_store.ts";
+import { Writer } from "./writer.ts";
+import type { WriterInit, WriterReady } from "./writer.worker.ts";
+
+export type StoreOptions = {
+  readonly dataDir: string;
+  readonly durability: Durability;
+  readonly queuedMax: number;
+  /** Starts the writer thread; called once the data directory is ours. */
+  readonly startWriterThread: () => Worker;
+  /** One end of the channel between the writer and the delivery thread. */
+  readonly deliveryPort: MessagePort;
+  readonly onCommit: (commitMs: number, ops: number) => void;
+};
+
+export type OpenedStore =
+  | { readonly kind: "opened"; readonly store: SqliteStore; readonly lock: Lock; readonly file: string }
+  | { readonly kind: "refused"; readonly detail: string };
+
+/** Refused: another process has the directory, or the file is of a newer version. `detail` is a whole sentence. */
+export async function openStore(options: StoreOptions): Promise<OpenedStore> {
+  const locked = lockDataDir(options.dataDir);
+  if (locked.kind === "refused") return locked;
+  const file = path.join(options.dataDir, "triggers.db");
+  const thread = options.startWriterThread();
+  const ready = await startWriter(thread, options, file);
+  if (ready.kind === "refused") {
+    locked.lock.release();
+    return ready;
+  }
+  const writer = new Writer(thread, options.queuedMax, options.onCommit);
+  const ids = new IdSource(ready.lastSeq);
+  const store = new SqliteStore(file, openReader(file), writer, options.queuedMax, ids);
+  return { kind: "opened", store, lock: locked.lock, file };
+}
+
+function startWriter(
+  thread: Worker,
+  { durability, deliveryPort }: StoreOptions,
+  file: string,
+): Promise<WriterReady> {
+  return new Promise((resolve) => {
+    listen(thread, (text: string) => resolve(JSON.parse(text) as WriterReady));
+    const init: WriterInit = { file, durability, delivery: deliveryPort };
+    thread.postMessage(init, [deliveryPort]);
+  });
+}

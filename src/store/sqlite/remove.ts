@@ -1,0 +1,97 @@
+// Takes events off the disk in small steps: retention and erasure. A step is one op in a group like any other, so
+// ingest waits for at most one step.
+
+import { firstSeqOfMs } from "../../base/id.ts";
+import type { Context } from "./context.ts";
+import { DEDUP_WINDOW_MS } from "./dedup.ts";
+import { statusSql } from "./status.ts";
+
+type Seen = { seq: number; org: number; status: number };
+
+/** Removes one event and all that belongs to it, but its dedup record, which has its own time. */
+export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => void {
+  const statements = [
+    "DELETE FROM attempts WHERE event = ?",
+    "DELETE FROM deliveries WHERE event = ?",
+    "DELETE FROM acks WHERE event = ?",
+    "DELETE FROM events WHERE seq = ?",
+  ].map((sql) => ctx.db.prepare<void, [number]>(sql));
+  const unindex = ctx.db.prepare<void, [number, number]>(
+    "DELETE FROM inbox WHERE org = ?1 AND status IN (0, 1, 2, 3) AND event = ?2",
+  );
+  return (org, seq) => {
+    for (const statement of statements) statement.run(seq);
+    if (seq <= ctx.sealed) unindex.run(org, seq);
+    ctx.effects.cancelled.push(seq);
+  };
+}
+
+export type Pruned = { readonly removed: number; readonly nextSeq: number | null };
+
+/**
+ * One step of retention: looks at up to `eventsMax` events between the two seqs and removes the delivered and the
+ * dead-lettered. `nextSeq` continues, null when the range is done.
+ */
+export function preparePruneStep(ctx: Context) {
+  const removeEvent = prepareRemoveEvent(ctx);
+  const look = ctx.db.prepare<Seen, [number, number, number]>(
+    `SELECT seq, org, ${statusSql("events.seq")} AS status FROM events
+     WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'sealed') ORDER BY seq LIMIT ?`,
+  );
+  const oldestRun = ctx.db.prepare<{ run: number | null }, []>("SELECT min(run) AS run FROM dedup");
+  const dropRun = ctx.db.prepare<void, [number]>("DELETE FROM dedup WHERE run = ?");
+
+  return (op: { afterSeq: number; beforeSeq: number; eventsMax: number }): Pruned => {
+    const run = oldestRun.get()?.run ?? null;
+    const runExpired = run !== null && run < firstSeqOfMs(ctx.nowMs - DEDUP_WINDOW_MS);
+    if (runExpired) {
+      dropRun.run(run);
+      ctx.dedup.dropRunsUpTo(run);
+    }
+    const seen = look.all(op.afterSeq, op.beforeSeq, op.eventsMax);
+    const over = seen.filter(({ status }) => status >= 2);
+    for (const { org, seq } of over) removeEvent(org, seq);
+    const last = seen.at(-1)?.seq ?? op.afterSeq;
+    const done = seen.length < op.eventsMax && !runExpired;
+    return { removed: over.length, nextSeq: done ? null : last };
+  };
+}
+
+/** Marks an organization as being erased: its keys are dead from here on. */
+export function prepareStartErase(ctx: Context) {
+  const start = ctx.db.prepare<void, [number, number]>(
+    "UPDATE organizations SET disabled = 1, erasing = 1, updated_at = ? WHERE org = ?",
+  );
+  return ({ org }: { org: number }): "started" | "not_found" =>
+    start.run(ctx.nowMs, org).changes > 0 ? "started" : "not_found";
+}
+
+/** One step of erasure; `done` when nothing of the organization is left. */
+export function prepareEraseStep(ctx: Context) {
+  const removeEvent = prepareRemoveEvent(ctx);
+  const indexed = ctx.db.prepare<{ seq: number }, [number, number]>(
+    "SELECT event AS seq FROM inbox WHERE org = ? LIMIT ?",
+  );
+  const unsealed = ctx.db.prepare<{ seq: number }, [number, number, number]>(
+    "SELECT seq FROM events WHERE seq > ? AND org = ? LIMIT ?",
+  );
+  const endpoints = ctx.db.prepare<{ endpoint: number }, [number]>(
+    "SELECT endpoint FROM endpoints WHERE org = ?",
+  );
+  const rest = [
+    "DELETE FROM endpoints WHERE org = ?",
+    "DELETE FROM api_keys WHERE org = ?",
+    "DELETE FROM organizations WHERE org = ?",
+  ].map((sql) => ctx.db.prepare<void, [number]>(sql));
+
+  return ({ org, eventsMax }: { org: number; eventsMax: number }): { done: boolean } => {
+    const rows = indexed.all(org, eventsMax);
+    if (rows.length < eventsMax) rows.push(...unsealed.all(ctx.sealed, org, eventsMax - rows.length));
+    for (const { seq } of rows) removeEvent(org, seq);
+    if (rows.length === eventsMax) return { done: false };
+    for (const { endpoint } of endpoints.all(org)) ctx.effects.endpoints.push(endpoint);
+    for (const statement of rest) statement.run(org);
+    ctx.fanOut.forget(org);
+    return { done: true };
+  };
+}

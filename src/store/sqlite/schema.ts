@@ -1,0 +1,102 @@
+// The tables as drizzle sees them: types and the administration's reads. The truth is db/*.sql; a test compares
+// the two column by column. Drizzle has no word for STRICT, WITHOUT ROWID and partial indexes: those stand there.
+
+import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+export const marks = sqliteTable("marks", {
+  name: text().primaryKey(),
+  value: integer().notNull(),
+});
+
+export const organizations = sqliteTable("organizations", {
+  org: integer().primaryKey(),
+  id: text().notNull().unique(),
+  name: text().notNull(),
+  tier: text().notNull(),
+  rate_limit_per_minute: integer(),
+  disabled: integer().notNull().default(0),
+  erasing: integer().notNull().default(0),
+  created_at: integer().notNull(),
+  updated_at: integer().notNull(),
+});
+
+export const apiKeys = sqliteTable("api_keys", {
+  key_id: text().primaryKey(),
+  org: integer().notNull(),
+  secret_hash: text().notNull(),
+  name: text(),
+  scopes: text().notNull(),
+  created_at: integer().notNull(),
+  expires_at: integer(),
+  last_used_at: integer(),
+});
+
+export const endpoints = sqliteTable("endpoints", {
+  endpoint: integer().primaryKey(),
+  id: text().notNull().unique(),
+  org: integer().notNull(),
+  name: text(),
+  url: text().notNull(),
+  event_types: text().notNull().default('["*"]'),
+  signing_secret: text().notNull(),
+  created_at: integer().notNull(),
+  updated_at: integer().notNull(),
+  disabled_at: integer(),
+  disabled_reason: text(),
+  deleted_at: integer(),
+});
+
+export const events = sqliteTable("events", {
+  seq: integer().primaryKey(),
+  org: integer().notNull(),
+  id: text().notNull(),
+  type: text().notNull(),
+  dedup_id: text(),
+  payload: text().notNull(),
+});
+
+export const deliveries = sqliteTable(
+  "deliveries",
+  {
+    event: integer().notNull(),
+    endpoint: integer().notNull(),
+    state: integer().notNull(),
+    attempts: integer().notNull(),
+    due_at: integer(),
+    queued: integer().notNull(),
+    updated_at: integer().notNull(),
+  },
+  (table) => [primaryKey({ columns: [table.event, table.endpoint] })],
+);
+
+export const attempts = sqliteTable(
+  "attempts",
+  {
+    event: integer().notNull(),
+    endpoint: integer().notNull(),
+    attempt: integer().notNull(),
+    started_at: integer().notNull(),
+    duration_ms: integer().notNull(),
+    response_status: integer(),
+    error: text(),
+    response_excerpt: text(),
+  },
+  (table) => [primaryKey({ columns: [table.event, table.endpoint, table.attempt] })],
+);
+
+export const acks = sqliteTable("acks", {
+  event: integer().primaryKey(),
+  acked_at: integer().notNull(),
+});
+
+export const inbox = sqliteTable(
+  "inbox",
+  { org: integer().notNull(), status: integer().notNull(), event: integer().notNull() },
+  (table) => [primaryKey({ columns: [table.org, table.status, table.event] })],
+);
+
+export const dedup = sqliteTable(
+  "dedup",
+  { run: integer().notNull(), hash: integer().notNull(), event: integer().notNull() },
+  (table) => [primaryKey({ columns: [table.run, table.hash, table.event] })],
+);

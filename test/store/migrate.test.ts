@@ -1,0 +1,83 @@
+import { Database } from "bun:sqlite";
+import { expect, test } from "bun:test";
+import { readdirSync } from "node:fs";
+import path from "node:path";
+import { is } from "drizzle-orm";
+import { getTableConfig, SQLiteTable } from "drizzle-orm/sqlite-core";
+import { freshSchema } from "../../scripts/schema.ts";
+import { openEngine } from "../../src/store/sqlite/engine.ts";
+import { migrate, migrations } from "../../src/store/sqlite/migrate.ts";
+import * as schema from "../../src/store/sqlite/schema.ts";
+import { withTempDir } from "../help/temp.ts";
+
+const dbDir = path.join(import.meta.dir, "../../db");
+
+test("db/schema.sql is the schema of a fresh database", async () => {
+  expect(await Bun.file(path.join(dbDir, "schema.sql")).text()).toBe(freshSchema());
+});
+
+test("every numbered file in db/ is a step, in order", () => {
+  const files = readdirSync(dbDir).filter((name) => /^\d{4}_.*\.sql$/.test(name));
+  expect(migrations.map((step) => `${step.name}.sql`)).toEqual(files.sort());
+  expect(migrations.map((step) => step.number)).toEqual(migrations.map((_, i) => i + 1));
+});
+
+test("the tables that drizzle knows are the tables on disk, column by column", () => {
+  const db = new Database(":memory:", { strict: true });
+  migrate(db);
+  const known = Object.values(schema).filter((value) => is(value, SQLiteTable));
+  for (const table of known) {
+    const { name, columns, primaryKeys } = getTableConfig(table);
+    type Column = { name: string; type: string; notnull: number; pk: number };
+    const onDisk = db.query<Column, []>(`PRAGMA table_info(${name})`).all();
+    expect(columns.map((column) => [column.name, column.getSQLType().toUpperCase()])).toEqual(
+      onDisk.map((column) => [column.name, column.type]),
+    );
+    const key =
+      primaryKeys[0]?.columns.map((column) => column.name) ??
+      columns.filter((c) => c.primary).map((c) => c.name);
+    expect(key).toEqual(
+      onDisk
+        .filter((column) => column.pk > 0)
+        .sort((a, b) => a.pk - b.pk)
+        .map((c) => c.name),
+    );
+  }
+  const tables = db.query<{ name: string }, []>("SELECT name FROM sqlite_schema WHERE type = 'table'").all();
+  expect(known.map((table) => getTableConfig(table).name).sort()).toEqual(
+    tables.map((row) => row.name).sort(),
+  );
+});
+
+test("a database of a newer program is refused with both numbers, and left as it was", () =>
+  withTempDir((dir) => {
+    const file = path.join(dir, "triggers.db");
+    const newer = new Database(file, { create: true });
+    newer.run(`PRAGMA user_version = ${migrations.length + 1}`);
+    newer.close();
+    const opened = openEngine(file, "full");
+    expect(opened.kind).toBe("refused");
+    if (opened.kind === "refused") expect(opened.detail).toContain(`schema ${migrations.length + 1}`);
+    expect(new Database(file).query("SELECT count(*) AS n FROM sqlite_schema").get()).toEqual({ n: 0 });
+  }));
+
+test("a step that fails leaves the database at the step before", () => {
+  const db = new Database(":memory:", { strict: true });
+  db.run("CREATE TABLE events (other TEXT)");
+  expect(() => migrate(db)).toThrow();
+  expect(db.query("PRAGMA user_version").get()).toEqual({ user_version: 0 });
+  expect(db.query("SELECT name FROM sqlite_schema").all()).toEqual([{ name: "events" }]);
+});
+
+test("opening twice migrates once", () =>
+  withTempDir((dir) => {
+    const file = path.join(dir, "triggers.db");
+    for (let i = 0; i < 2; i++) {
+      const opened = openEngine(file, "full");
+      if (opened.kind !== "opened") throw new Error(opened.detail);
+      opened.engine.close();
+    }
+    const db = new Database(file, { readonly: true });
+    expect(db.query("PRAGMA user_version").get()).toEqual({ user_version: migrations.length });
+    db.close();
+  }));
