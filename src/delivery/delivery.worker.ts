@@ -1,0 +1,77 @@
+// The delivery thread: a dispatcher over its own read-only connection, a port to the writer thread for what is
+// committed and what is to be settled, and a few words from the main thread. On a thread of its own, so that a
+// thousand TLS handshakes delay no ingest, and a page of 8 MiB delays no webhook.
+
+import { createLog, type LogOptions } from "../base/log.ts";
+import { type Channel, listen, parentThread } from "../base/thread.ts";
+import { VERSION } from "../base/version.ts";
+import { encodeOps } from "../store/sqlite/op.ts";
+import { openReader } from "../store/sqlite/pragma.ts";
+import { DueReads } from "../store/sqlite/read_due.ts";
+import type { ToDelivery } from "../store/sqlite/writer.worker.ts";
+import { parseEgress } from "../webhook/guard.ts";
+import { createDeliveryMetrics } from "./delivery_metrics.ts";
+import { Dispatcher } from "./dispatcher.ts";
+import { Post } from "./post.ts";
+import { createSender } from "./send.ts";
+
+/** The first message. `writer` is one end of a channel whose other end the writer thread has. */
+export type DeliveryInit = {
+  readonly file: string;
+  readonly writer: MessagePort;
+  readonly retryScheduleMs: readonly number[];
+  readonly timeoutMs: number;
+  readonly allowPrivate: boolean | readonly string[];
+  /** False: nothing is sent, and what is due stays due. */
+  readonly enabled: boolean;
+  readonly log: LogOptions;
+};
+
+/** An answer to the main thread, as JSON. */
+export type FromDelivery =
+  | { readonly kind: "started" }
+  | { readonly kind: "metrics"; readonly metrics: unknown }
+  | { readonly kind: "stopped" };
+
+/** What is in flight at the stop gets this long; a receiver that hangs longer is sent to again after the start. */
+const STOP_MS = 10_000;
+
+listen(parentThread, (init: DeliveryInit) => start(init));
+
+function start(init: DeliveryInit): void {
+  const writer: Channel = init.writer;
+  const log = createLog(init.log);
+  const metrics = createDeliveryMetrics();
+  const egress = parseEgress(init.allowPrivate === false ? undefined : init.allowPrivate);
+  if (!egress.ok) throw new Error(egress.detail); // the configuration was checked before: ours
+  const sender = createSender({ egress: egress.egress, userAgentVersion: VERSION });
+  const post = new Post({ ...init, sender, onAttempt: metrics.onAttempt });
+  const reads = new DueReads(openReader(init.file));
+  const dispatcher = new Dispatcher(reads, post, (ops) => writer.postMessage(encodeOps(ops)), log);
+
+  listen(writer, (text: string) => {
+    if (!init.enabled) return;
+    const message = JSON.parse(text) as ToDelivery;
+    if ("notice" in message) dispatcher.notice(message.notice);
+    else dispatcher.replied(message.reply.results, message.sealed);
+  });
+  listen(parentThread, async (word: "metrics" | "stop") => {
+    if (word === "metrics") answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });
+    else answer(await stop(dispatcher, sender));
+  });
+  if (init.enabled) dispatcher.start();
+  answer({ kind: "started" });
+}
+
+async function stop(dispatcher: Dispatcher, sender: { close(): void }): Promise<FromDelivery> {
+  const stopped = dispatcher.stop();
+  const timer = setTimeout(() => sender.close(), STOP_MS);
+  await stopped;
+  clearTimeout(timer);
+  sender.close();
+  return { kind: "stopped" };
+}
+
+function answer(message: FromDelivery): void {
+  parentThread.postMessage(JSON.stringify(message));
+}
