@@ -67,6 +67,7 @@ export function redact(line: string): string {
 
 function redactNames(line: string): string {
   const isSecret = (name: string) => SECRET_NAMES.has(name.toLowerCase().replaceAll(/[-_]/g, ""));
+  // The line is pino's own, so it parses.
   return `${JSON.stringify(JSON.parse(line), (name, value) => (isSecret(name) ? REDACTED : value))}\n`;
 }
 

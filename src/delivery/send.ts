@@ -55,7 +55,6 @@ export interface Sender {
 type Protocol = "http:" | "https:";
 type AttemptError = NonNullable<AttemptOutcome["error"]>;
 type Result = Omit<AttemptOutcome, "startedAtMs" | "durationMs">;
-type Cancel = () => void;
 
 interface Agents {
   /** Keeps connections and hands them out again. */
@@ -81,7 +80,7 @@ export function createSender(options: SenderOptions): Sender {
     "http:": createAgents("http:", options, lookup),
     "https:": createAgents("https:", options, lookup),
   };
-  const inFlight = new Set<Cancel>();
+  const inFlight = new Set<Exchange>();
   let closed = false;
 
   async function send(attempt: Attempt): Promise<AttemptOutcome> {
@@ -99,15 +98,13 @@ export function createSender(options: SenderOptions): Sender {
     }
     const protocol: Protocol = checked.url.protocol === "http:" ? "http:" : "https:";
     const request = prepare(attempt, checked.url, options.userAgentVersion, startedAtMs);
-    return exchange(
-      { ...request, protocol, timeoutMs: attempt.timeoutMs, agents: agents[protocol] },
-      inFlight,
-    );
+    const target = { ...request, protocol, timeoutMs: attempt.timeoutMs, agents: agents[protocol] };
+    return new Exchange(target, inFlight).run();
   }
 
   function close(): void {
     closed = true;
-    for (const cancel of [...inFlight]) cancel();
+    for (const exchange of [...inFlight]) exchange.cancel();
     for (const { pooled, fresh } of Object.values(agents)) {
       pooled.destroy();
       fresh.destroy();
@@ -164,7 +161,7 @@ function createResolver(): Lookup {
       askSystemInTurn(hostname, isOver).then(finish);
     };
     const patience = setTimeout(askSystem, DNS_PATIENCE_MS);
-    Bun.dns.lookup(hostname).then(finish, askSystem);
+    Promise.try(() => Bun.dns.lookup(hostname)).then(finish, askSystem);
     return promise.finally(() => pending.delete(hostname));
   }
 
@@ -216,68 +213,89 @@ function prepare(attempt: Attempt, url: URL, version: string, startedAtMs: numbe
   return { host, options, body };
 }
 
-/** Writes the request and settles exactly once: whole answer, enough of it, failure, deadline or cancellation. */
-function exchange(target: Target, inFlight: Set<Cancel>): Promise<Result> {
-  const { promise, resolve } = Promise.withResolvers<Result>();
-  const answer = new Answer();
-  let current: http.ClientRequest | null = null;
-  let isSettled = false;
+/** One request and its answer. It settles exactly once: whole answer, enough of it, failure, deadline or cancellation. */
+class Exchange {
+  readonly #target: Target;
+  readonly #inFlight: Set<Exchange>;
+  readonly #answer = new Answer();
+  readonly #done = Promise.withResolvers<Result>();
+  #request: http.ClientRequest | null = null;
+  #deadline: ReturnType<typeof setTimeout> | undefined;
+  #isSettled = false;
+  /** What the connection had read before this request, from answers to earlier ones. */
+  #bytesReadBefore = 0;
 
-  function settle(error: AttemptError | null): void {
-    if (isSettled) return;
-    isSettled = true;
-    clearTimeout(deadline);
-    inFlight.delete(cancel);
-    resolve(answer.result(error));
-    // An answer read to its end has given its connection back; all others lose theirs, and whatever still comes on it.
-    if (!answer.isWhole) current?.destroy();
+  constructor(target: Target, inFlight: Set<Exchange>) {
+    this.#target = target;
+    this.#inFlight = inFlight;
   }
 
-  function start(agent: http.Agent): void {
-    const request = (target.protocol === "https:" ? https : http).request({ ...target.options, agent });
-    current = request;
-    let bytesReadBefore = 0;
-    request.on("socket", (socket: Socket) => {
-      bytesReadBefore = socket.bytesRead ?? 0;
-    });
-    request.on("response", (response) => answer.read(response, settle));
-    request.on("upgrade", (_response, socket: Socket) => {
-      socket.destroy();
-      settle(problem("bad_response", "The endpoint switched protocols instead of answering."));
-    });
-    request.on("error", (error) => {
-      // With an answer begun, its own end or close decides: surplus bytes after a whole answer are an error here too.
-      if (isSettled || request !== current || answer.hasBegun) return;
-      if (agent === target.agents.pooled && isStale(request, error, bytesReadBefore))
-        return begin(target.agents.fresh);
-      settle(problemOf(error, target));
-    });
-    request.on("close", () => {
-      if (request === current && !answer.hasBegun) settle(problem("connection_reset"));
-    });
-    request.end(target.body);
+  run(): Promise<Result> {
+    const { timeoutMs, agents } = this.#target;
+    this.#deadline = setTimeout(() => this.#settle(problem("timeout", this.#timeoutMessage())), timeoutMs);
+    this.#inFlight.add(this);
+    this.#start(agents.pooled);
+    return this.#done.promise;
   }
 
-  function begin(agent: http.Agent): void {
+  cancel(): void {
+    this.#settle(problem("cancelled"));
+  }
+
+  #settle(error: AttemptError | null): void {
+    if (this.#isSettled) return;
+    this.#isSettled = true;
+    clearTimeout(this.#deadline);
+    this.#inFlight.delete(this);
+    this.#done.resolve(this.#answer.result(error));
+    // Sent whole and answered whole, it has given its connection back. Any other loses it: what would still come on it,
+    // or still has to go (a receiver that answers at once and never reads the rest), is nobody's any more.
+    if (!this.#answer.isWhole || !this.#request?.writableFinished) this.#request?.destroy();
+  }
+
+  #start(agent: http.Agent): void {
     try {
-      start(agent);
+      this.#write(agent);
     } catch (error) {
-      settle(problemOf(error, target));
+      this.#settle(problemOf(error, this.#target));
     }
   }
 
-  const cancel = () => settle(problem("cancelled"));
-  const deadline = setTimeout(() => {
-    settle(
-      problem(
-        "timeout",
-        timeoutMessage(target.timeoutMs, current?.writableFinished === true, answer.hasBegun),
-      ),
-    );
-  }, target.timeoutMs);
-  inFlight.add(cancel);
-  begin(target.agents.pooled);
-  return promise;
+  #write(agent: http.Agent): void {
+    const { protocol, options, body } = this.#target;
+    const request = (protocol === "https:" ? https : http).request({ ...options, agent });
+    this.#request = request;
+    request.on("socket", (socket) => {
+      this.#bytesReadBefore = socket.bytesRead;
+    });
+    request.on("response", (response) => this.#answer.read(response, (error) => this.#settle(error)));
+    request.on("upgrade", (_response, socket: Socket) => {
+      socket.destroy();
+      this.#settle(problem("bad_response", "The endpoint switched protocols instead of answering."));
+    });
+    request.on("error", (error) => this.#failed(request, error));
+    request.on("close", () => this.#failed(request, null));
+    request.end(body);
+  }
+
+  /** Nothing decides here once an answer has begun: its own end or close does, also with surplus bytes behind it. */
+  #failed(request: http.ClientRequest, error: Error | null): void {
+    if (this.#isSettled || request !== this.#request || this.#answer.hasBegun) return;
+    if (this.#isStale(request, error)) this.#start(this.#target.agents.fresh);
+    else this.#settle(error === null ? problem("connection_reset") : problemOf(error, this.#target));
+  }
+
+  /** Whether a kept connection had died before any answer to this. The second try is on a new one: there is no third. */
+  #isStale(request: http.ClientRequest, error: Error | null): boolean {
+    if (!request.reusedSocket || (request.socket?.bytesRead ?? 0) > this.#bytesReadBefore) return false;
+    return error === null || kindOf(error) === "connection_reset";
+  }
+
+  #timeoutMessage(): string {
+    const isSent = this.#request?.writableFinished === true;
+    const stage = isSent ? "an answer came" : "the request was sent";
+    return `${this.#target.timeoutMs} ms passed before ${this.#answer.hasBegun ? "the answer was whole" : stage}.`;
+  }
 }
 
 /** What has been read of an answer, at most 64 KB of it; the body is taken as it comes, whatever its encoding says. */
@@ -322,12 +340,6 @@ class Answer {
     if (this.#bytes === 0) return "";
     return new TextDecoder().decode(Buffer.concat(this.#start), { stream: this.#bytes > EXCERPT_BYTES_MAX });
   }
-}
-
-/** Whether a kept connection had died before this request reached anybody who answers. */
-function isStale(request: http.ClientRequest, error: unknown, bytesReadBefore: number): boolean {
-  const hasAnswerBytes = (request.socket?.bytesRead ?? 0) > bytesReadBefore;
-  return request.reusedSocket && !hasAnswerBytes && kindOf(error) === "connection_reset";
 }
 
 const KIND_OF_CODE: Readonly<Record<string, AttemptErrorKind>> = {
@@ -386,9 +398,4 @@ function problem(kind: AttemptErrorKind, message: string = MESSAGES[kind]): Atte
 
 function failed(kind: AttemptErrorKind, message?: string): Result {
   return { status: null, error: problem(kind, message), responseExcerpt: null, retryAfter: null };
-}
-
-function timeoutMessage(timeoutMs: number, isSent: boolean, hasAnswerBegun: boolean): string {
-  const stage = hasAnswerBegun ? "the answer was whole" : isSent ? "an answer came" : "the request was sent";
-  return `${timeoutMs} ms passed before ${stage}.`;
 }

@@ -1,10 +1,6 @@
 // Where webhooks may go (SSRF guard). By default only https, and only to global unicast addresses: what is not known to
 // be public is refused, so a range that ipaddr.js has not heard of is refused too. The sender asks about names again
 // when it has resolved them; here a name passes. WEBHOOK_ALLOW_PRIVATE opens everything, or exactly the networks listed.
-//
-// An IPv4-mapped IPv6 address (::ffff:10.0.0.1) is judged as the IPv4 address it reaches. NAT64 (64:ff9b::/96) and 6to4
-// (2002::/16) carry an IPv4 address as well: both are refused, and where a listed network covers one, the IPv4 address
-// within must be allowed besides. A network whose DNS64 hands out 64:ff9b:: addresses has to list 64:ff9b::/96.
 import { isIP } from "node:net";
 import ipaddr from "ipaddr.js";
 
@@ -26,6 +22,10 @@ export type CheckedUrl = { ok: true; url: URL } | { ok: false; code: RefusalCode
 const SETTING = "WEBHOOK_ALLOW_PRIVATE";
 const IPV4_MAPPED_BITS = 96;
 const GLOBAL_UNICAST_V6: Cidr = [ipaddr.IPv6.parse("2000::"), 3];
+/**
+ * NAT64 and 6to4 carry an IPv4 address. Both are refused, and where a listed network covers one, the IPv4 address within
+ * must be allowed besides. A network whose DNS64 hands out 64:ff9b:: addresses has to list 64:ff9b::/96.
+ */
 const NAT64: Cidr = [ipaddr.IPv6.parse("64:ff9b::"), 96];
 const SIX_TO_FOUR: Cidr = [ipaddr.IPv6.parse("2002::"), 16];
 const LOOPBACKS = ["127.0.0.1", "::1"];
@@ -139,6 +139,7 @@ function inCidr(address: Address, [network, prefixBits]: Cidr): boolean {
 }
 
 /**
+ * An IPv4-mapped address (::ffff:10.0.0.1) becomes the IPv4 address it reaches.
  * isIP first: ipaddr.js also reads 0177.1 and 1. The zone of fe80::1%eth0 says by which wire, not where, and ipaddr.js
  * knows only some spellings. And ipaddr.js takes ::1.2.3.4 (unroutable, RFC 4291) for the mapped ::ffff:1.2.3.4, which it
  * is not, so an IPv6 address goes through the URL parser, which writes it in hexadecimal.

@@ -71,11 +71,11 @@ export function raw(bytes: string, thenEnd = true): Behavior {
 /** Promises more body than it sends, and closes. */
 export const shortBody: Behavior = raw("HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\nshort");
 
-/** 64 MB of zeros in 64 KB of gzip. */
+/** 16 MB of zeros in 16 KB of gzip. */
 export function gzipBomb(): Behavior {
   return answer(200, {
     headers: { "content-encoding": "gzip" },
-    body: Bun.gzipSync(new Uint8Array(64 << 20)),
+    body: Bun.gzipSync(new Uint8Array(16 << 20)),
   });
 }
 
@@ -110,7 +110,8 @@ interface Connection {
   unsent: Buffer[];
   isEndless: boolean;
   endsWhenSent: boolean;
-  drip: ReturnType<typeof setInterval> | null;
+  /** Of a drip or of a slow answer. */
+  timer: ReturnType<typeof setTimeout> | undefined;
 }
 
 type Peer = Socket<Connection>;
@@ -223,7 +224,7 @@ export class Receiver {
       unsent: [],
       isEndless: false,
       endsWhenSent: false,
-      drip: null,
+      timer: undefined,
     };
     this.#open.add(socket);
     if (this.#options.onConnect === "reset") socket.terminate();
@@ -231,7 +232,7 @@ export class Receiver {
   }
 
   #forget(socket: Peer): void {
-    if (socket.data?.drip) clearInterval(socket.data.drip);
+    clearTimeout(socket.data?.timer);
     this.#open.delete(socket);
     this.#signal();
   }
@@ -253,8 +254,8 @@ export class Receiver {
   #behave(socket: Peer, received: Received): void {
     const [path = ""] = received.path.split("?", 1);
     const program = this.#programs.get(path) ?? this.#programs.get("*");
-    if (program === undefined) return send(socket, OK_BYTES);
-    perform(socket, typeof program === "function" ? program(received) : program);
+    if (program === undefined) send(socket, OK_BYTES);
+    else perform(socket, typeof program === "function" ? program(received) : program);
   }
 }
 
@@ -288,31 +289,39 @@ function findHeader(rawHeaders: Received["rawHeaders"], name: string): string | 
 function perform(socket: Peer, behavior: Behavior): void {
   switch (behavior.kind) {
     case "answer":
-      if (behavior.delayMs === 0) return send(socket, answerBytes(behavior));
-      setTimeout(() => send(socket, answerBytes(behavior)), behavior.delayMs);
-      return;
+      answerWhenDue(socket, behavior);
+      break;
     case "close_after_answer":
-      return sendAndEnd(socket, OK_BYTES);
+      socket.data.endsWhenSent = true;
+      send(socket, OK_BYTES);
+      break;
     case "reset":
       socket.terminate();
-      return;
+      break;
     case "hang_up":
       socket.end();
-      return;
+      break;
     case "hang":
-      return;
+      break;
     case "drip_headers":
-      return drip(socket, "HTTP/1.1 200 OK\r\nx-drip: ");
+      drip(socket, "HTTP/1.1 200 OK\r\nx-drip: ");
+      break;
     case "drip_body":
-      return drip(socket, `HTTP/1.1 ${behavior.status} Drip\r\ncontent-length: 1000000\r\n\r\n`);
+      drip(socket, `HTTP/1.1 ${behavior.status} Drip\r\ncontent-length: 1000000\r\n\r\n`);
+      break;
     case "endless_body":
       socket.data.isEndless = true;
-      return send(socket, Buffer.from(`HTTP/1.1 ${behavior.status} Endless\r\n\r\n`));
+      send(socket, Buffer.from(`HTTP/1.1 ${behavior.status} Endless\r\n\r\n`));
+      break;
     case "raw":
-      return behavior.thenEnd
-        ? sendAndEnd(socket, Buffer.from(behavior.bytes, "latin1"))
-        : send(socket, Buffer.from(behavior.bytes, "latin1"));
+      socket.data.endsWhenSent = behavior.thenEnd;
+      send(socket, Buffer.from(behavior.bytes, "latin1"));
   }
+}
+
+function answerWhenDue(socket: Peer, behavior: Extract<Behavior, { kind: "answer" }>): void {
+  if (behavior.delayMs === 0) send(socket, answerBytes(behavior));
+  else socket.data.timer = setTimeout(() => send(socket, answerBytes(behavior)), behavior.delayMs);
 }
 
 function answerBytes({ status, headers, body }: Extract<Behavior, { kind: "answer" }>): Buffer {
@@ -324,12 +333,7 @@ function answerBytes({ status, headers, body }: Extract<Behavior, { kind: "answe
 
 function drip(socket: Peer, head: string): void {
   send(socket, Buffer.from(head));
-  socket.data.drip = setInterval(() => socket.write("d"), DRIP_MS);
-}
-
-function sendAndEnd(socket: Peer, bytes: Buffer): void {
-  socket.data.endsWhenSent = true;
-  send(socket, bytes);
+  socket.data.timer = setInterval(() => socket.write("d"), DRIP_MS);
 }
 
 function send(socket: Peer, bytes: Buffer): void {

@@ -1,0 +1,39 @@
+-- wrk's script: posts small events with unique dedup ids, the organizations in turn, and prints one line of JSON.
+-- KEYS is a file with one API key a line; without it the requests carry none (the bare server ignores them).
+
+local counter, thread_id, keys, path = 0, 0, {}, nil
+local threads = 0
+local payload = '{"order":4711,"customer":"c_83k2","total":"129.90","currency":"EUR","items":[{"sku":"a-1","qty":2},{"sku":"b-7","qty":1}],"note":"' .. string.rep("x", 70) .. '"}'
+
+function setup(thread)
+  thread:set("thread_id", threads)
+  threads = threads + 1
+end
+
+function init(args)
+  path = args[1]
+  local seed = args[2]
+  prefix = seed .. "-" .. thread_id .. "-"
+  if args[3] then
+    for line in io.lines(args[3]) do keys[#keys + 1] = line end
+  end
+  wrk.method = "POST"
+end
+
+function request()
+  counter = counter + 1
+  -- Spread over the alphabet: dedup ids in the wild are random, and a rising one would be kinder to an index.
+  local id = string.format("%08x-%s%d", (counter * 2654435761) % 4294967296, prefix, counter)
+  local body = '{"type":"order.created","dedup_id":"' .. id .. '","payload":' .. payload .. '}'
+  local headers = { ["Content-Type"] = "application/json" }
+  if #keys > 0 then headers["X-API-Key"] = keys[counter % #keys + 1] end
+  return wrk.format("POST", path, headers, body)
+end
+
+function done(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format(
+    '\nRESULT {"requests":%d,"duration_us":%d,"status_errors":%d,"socket_errors":%d,"p50_us":%d,"p95_us":%d,"p99_us":%d,"max_us":%d}\n',
+    summary.requests, summary.duration, e.status, e.connect + e.read + e.write + e.timeout,
+    latency:percentile(50), latency:percentile(95), latency:percentile(99), latency.max))
+end

@@ -1,0 +1,61 @@
+// The only place that starts threads. A thread that dies takes the process with it: a supervisor starts it anew,
+// and nothing that was answered is lost. (Both worker files are entry points of the build, scripts/build.ts.)
+
+import type { Log } from "./base/log.ts";
+import { listen } from "./base/thread.ts";
+import type { DeliveryInit, FromDelivery } from "./delivery/delivery.worker.ts";
+
+export type DeliveryThread = {
+  /** The thread's metrics, as prom-client's JSON. */
+  metrics(): Promise<unknown>;
+  /** No new attempts; resolves when what is in flight is settled. */
+  stop(): Promise<void>;
+};
+
+/** The writer thread, to be handed to the store. */
+export function startWriterThread(log: Log): Worker {
+  return watched(new Worker(new URL("./store/sqlite/writer.worker.ts", import.meta.url)), "writer", log);
+}
+
+/** Starts the delivery thread; resolves when it has found what a restart left waiting. */
+export async function startDeliveryThread(init: DeliveryInit, log: Log): Promise<DeliveryThread> {
+  const worker = watched(
+    new Worker(new URL("./delivery/delivery.worker.ts", import.meta.url)),
+    "delivery",
+    log,
+  );
+  const answers: { kind: FromDelivery["kind"]; resolve: (answer: FromDelivery) => void }[] = [];
+  listen(worker, (text: string) => {
+    const answer = JSON.parse(text) as FromDelivery;
+    const at = answers.findIndex(({ kind }) => kind === answer.kind);
+    for (const { resolve } of answers.splice(at, at < 0 ? 0 : 1)) resolve(answer);
+  });
+  const ask = (kind: FromDelivery["kind"], send: () => void): Promise<FromDelivery> =>
+    new Promise((resolve) => {
+      answers.push({ kind, resolve });
+      send();
+    });
+  await ask("started", () => worker.postMessage(init, [init.writer]));
+  return {
+    async metrics() {
+      const answer = await ask("metrics", () => worker.postMessage("metrics"));
+      return answer.kind === "metrics" ? answer.metrics : [];
+    },
+    async stop() {
+      await ask("stopped", () => worker.postMessage("stop"));
+    },
+  };
+}
+
+function watched(worker: Worker, name: string, log: Log): Worker {
+  const die = (why: unknown) => {
+    log.error(
+      { thread: name, why: String(why) },
+      "a thread died; the process exits so that it is started anew",
+    );
+    process.exit(1);
+  };
+  worker.addEventListener("error", (event) => die(event.message));
+  worker.addEventListener("close", () => die("it ended"));
+  return worker;
+}

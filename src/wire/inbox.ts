@@ -1,0 +1,40 @@
+// Reading the inbox: its filters and its pages.
+
+import { z } from "zod";
+import { InboxEvent } from "./event.ts";
+import { listEnd, listQuery, timeInput } from "./text.ts";
+import { eventStatuses } from "./tiers.ts";
+
+const TYPE_FILTER = /^(?=.{1,256}$)(?:[A-Za-z0-9._:/-]+\*?|\*)$/;
+
+export const InboxQuery = z.strictObject({
+  status: z
+    .enum(
+      [...eventStatuses, "undelivered"],
+      "It must be pending, failed, dead_letter, delivered or undelivered.",
+    )
+    .optional()
+    .meta({
+      description: "Only events of this status. `undelivered` means pending, failed and dead_letter.",
+    }),
+  type: z
+    .string()
+    .regex(TYPE_FILTER, "It must be an event type, or the beginning of one with * at its end: order.*")
+    .optional()
+    .meta({ description: "Only events of this type; with `*` at its end, of all types that begin so." }),
+  since: timeInput("Only events accepted at this time or later.").optional(),
+  until: timeInput("Only events accepted before this time.").optional(),
+  order: z
+    .enum(["asc", "desc"], "It must be asc or desc.")
+    .default("desc")
+    .meta({ description: "`desc`: the newest first. `asc`: the oldest first." }),
+  ...listQuery,
+});
+export type InboxQuery = z.output<typeof InboxQuery>;
+
+export const InboxPage = z
+  .object({
+    events: z.array(InboxEvent),
+    ...listEnd,
+  })
+  .meta({ id: "InboxPage", description: "A page of the inbox. It ends early before it passes 8 MiB." });
