@@ -48,9 +48,9 @@ export async function startDeliveryThread(init: DeliveryInit, log: Log): Promise
 }
 
 function watched(worker: Worker, name: string, log: Log): Worker {
-  const die = (why: unknown) => {
+  const die = (why: string) => {
     log.error(
-      { thread: name, why: String(why) },
+      { thread: name, why: why.split("\n")[0] },
       "a thread died; the process exits so that it is started anew",
     );
     process.exit(1);

@@ -61,6 +61,16 @@ test("a database of a newer program is refused with both numbers, and left as it
     expect(new Database(file).query("SELECT count(*) AS n FROM sqlite_schema").get()).toEqual({ n: 0 });
   }));
 
+test("a file that is no database is refused with a sentence that names it", () =>
+  withTempDir(async (dir) => {
+    const file = path.join(dir, "triggers.db");
+    await Bun.write(file, "this is a letter and no database, and it is long enough to be looked at".repeat(100));
+    const opened = openEngine(file, "full");
+    expect(opened.kind).toBe("refused");
+    if (opened.kind === "refused") expect(opened.detail).toContain(file);
+    expect(await Bun.file(file).text()).toStartWith("this is a letter");
+  }));
+
 test("a step that fails leaves the database at the step before", () => {
   const db = new Database(":memory:", { strict: true });
   db.run("CREATE TABLE events (other TEXT)");

@@ -10,7 +10,7 @@ import type { Context } from "./context.ts";
 import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
-import { migrate } from "./migrate.ts";
+import { type Migrated, migrate } from "./migrate.ts";
 import type { CommitNotice, GroupReply, Op, OpFailure, OpResult } from "./op.ts";
 import { type Durability, openWriter } from "./pragma.ts";
 import { prepareSeal, SEAL_EVENTS } from "./seal.ts";
@@ -24,21 +24,33 @@ export type Opened =
 
 /** Opens, migrates and warms the database file. `sealEvents`: how long the tail may grow before it is sealed. */
 export function openEngine(file: string, durability: Durability, sealEvents = SEAL_EVENTS): Opened {
-  const db = openWriter(file, durability);
-  const migrated = migrate(db);
-  if (migrated.kind === "too_new") {
-    db.close();
-    return {
-      kind: "refused",
-      detail: `${file} has schema ${migrated.found}, and this program knows schemas up to ${migrated.known}: it was written by a newer version. Start that version, or restore a backup from before the upgrade.`,
-    };
+  let db: Context["db"] | null = null;
+  try {
+    db = openWriter(file, durability);
+    const migrated = migrate(db);
+    if (migrated.kind === "too_new") throw new StartRefusal(tooNew(file, migrated));
+    addMarks(db);
+    const engine = new Engine(file, db, sealEvents);
+    return { kind: "opened", engine, lastSeq: engine.lastSeq };
+  } catch (error) {
+    db?.close();
+    if (error instanceof StartRefusal) return { kind: "refused", detail: error.message };
+    if (!(error instanceof Error)) throw error;
+    const code = error instanceof SQLiteError ? `${error.code}: ` : "";
+    return { kind: "refused", detail: `The database ${file} cannot be opened (${code}${error.message}).` };
   }
-  db.run("INSERT OR IGNORE INTO marks (name, value) VALUES ('sealed', ?)", [firstSeqOfMs(0)]);
-  db.run("INSERT OR IGNORE INTO marks (name, value) VALUES ('dedup_seed', ?)", [
-    crypto.getRandomValues(new Uint32Array(1))[0] ?? 0,
-  ]);
-  const engine = new Engine(file, db, sealEvents);
-  return { kind: "opened", engine, lastSeq: engine.lastSeq };
+}
+
+class StartRefusal extends Error {}
+
+function tooNew(file: string, { found, known }: Extract<Migrated, { kind: "too_new" }>): string {
+  return `${file} has schema ${found}, and this program knows schemas up to ${known}: it was written by a newer version. Start that version, or restore a backup from before the upgrade.`;
+}
+
+function addMarks(db: Context["db"]): void {
+  const add = db.prepare<void, [string, number]>("INSERT OR IGNORE INTO marks (name, value) VALUES (?, ?)");
+  add.run("sealed", firstSeqOfMs(0));
+  add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
 }
 
 export type Committed = { readonly reply: GroupReply; readonly notice: CommitNotice | null };
