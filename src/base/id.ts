@@ -37,9 +37,17 @@ export function firstSeqOfMs(ms: number): number {
 
 /** The UUIDv7 with this key and these 16 hexadecimal characters at its end (the first of them 8, 9, a or b). */
 export function idOfSeq(seq: number, tailHex: string): string {
-  const ms = msOfSeq(seq).toString(16).padStart(12, "0");
+  return msPrefix(msOfSeq(seq)) + rest(seq, tailHex);
+}
+
+function msPrefix(ms: number): string {
+  const hex = ms.toString(16).padStart(12, "0");
+  return `${hex.slice(0, 8)}-${hex.slice(8)}-7`;
+}
+
+function rest(seq: number, tailHex: string): string {
   const counter = (seq % COUNTER_SIZE).toString(16).padStart(3, "0");
-  return `${ms.slice(0, 8)}-${ms.slice(8)}-7${counter}-${tailHex.slice(0, 4)}-${tailHex.slice(4)}`;
+  return `${counter}-${tailHex.slice(0, 4)}-${tailHex.slice(4)}`;
 }
 
 /** Forces the RFC 9562 variant bits onto 16 hexadecimal characters. */
@@ -52,6 +60,9 @@ export class IdSource {
   #lastSeq: number;
   #tails = "";
   #tailAt = 0;
+  /** The part of an id that all of one millisecond share: formatting it anew took half of the time of an id. */
+  #prefixMs = -1;
+  #prefix = "";
 
   /** @param lastSeq the greatest key already stored, or -1: the next id is above it */
   constructor(lastSeq: number) {
@@ -62,7 +73,16 @@ export class IdSource {
   next(nowMs: number): Id {
     const seq = Math.max(firstSeqOfMs(nowMs), this.#lastSeq + 1);
     this.#lastSeq = seq;
-    return { seq, id: idOfSeq(seq, this.#tail()) };
+    return { seq, id: this.#format(seq, this.#tail()) };
+  }
+
+  #format(seq: number, tailHex: string): string {
+    const ms = msOfSeq(seq);
+    if (ms !== this.#prefixMs) {
+      this.#prefixMs = ms;
+      this.#prefix = msPrefix(ms);
+    }
+    return this.#prefix + rest(seq, tailHex);
   }
 
   #tail(): string {

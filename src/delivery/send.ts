@@ -6,7 +6,7 @@ import type { LookupAddress } from "node:dns";
 import { lookup as systemLookup } from "node:dns/promises";
 import http from "node:http";
 import https from "node:https";
-import type { LookupFunction, Socket } from "node:net";
+import type { LookupFunction } from "node:net";
 import { blockedDetail, checkAddress, checkUrl, type Egress } from "../webhook/guard.ts";
 import { type WebhookEvent, webhookBody, webhookHeaders } from "../webhook/request.ts";
 import { signatureHeader } from "../webhook/sign.ts";
@@ -269,8 +269,7 @@ class Exchange {
       this.#bytesReadBefore = socket.bytesRead;
     });
     request.on("response", (response) => this.#answer.read(response, (error) => this.#settle(error)));
-    request.on("upgrade", (_response, socket: Socket) => {
-      socket.destroy();
+    request.on("upgrade", () => {
       this.#settle(problem("bad_response", "The endpoint switched protocols instead of answering."));
     });
     request.on("error", (error) => this.#failed(request, error));

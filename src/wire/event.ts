@@ -2,7 +2,7 @@
 // text goes around these schemas (see raw_json.ts), and answers are spliced, never built from parsed payloads.
 
 import { z } from "zod";
-import { id, isStorable, isWithin, text, time } from "./text.ts";
+import { id, isStorable, isWithin, text, time, timeOrNull } from "./text.ts";
 import { deliveryStates, eventStatuses } from "./tiers.ts";
 
 /** Bytes of a payload's JSON text. */
@@ -95,7 +95,7 @@ const lastError = z
   .string()
   .nullable()
   .meta({ description: "What went wrong in the latest failed attempt.", examples: [null] });
-const nextAttemptAt = time("When the next attempt is due; null when none is.").nullable();
+const nextAttemptAt = timeOrNull("When the next attempt is due; null when none is.");
 
 const told = {
   id: id("The event's id."),
@@ -123,7 +123,14 @@ export const InboxEvent = z
 export const Delivery = z
   .object({
     id: id("The delivery's id."),
-    endpoint_id: id("The endpoint it goes to; null when that was deleted.").nullable(),
+    endpoint_id: z
+      .string()
+      .nullable()
+      .meta({
+        description: "The endpoint it goes to; null when that was deleted.",
+        format: "uuid",
+        examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e53"],
+      }),
     webhook_url: z
       .string()
       .nullable()
@@ -144,7 +151,7 @@ export const Delivery = z
 export const EventWithDeliveries = z
   .object({
     ...told,
-    acknowledged_at: time("When a consumer acknowledged it; null when none did.").nullable(),
+    acknowledged_at: timeOrNull("When a consumer acknowledged it; null when none did."),
     deliveries: z
       .array(Delivery)
       .meta({ description: "One for each endpoint that matched when it was accepted." }),

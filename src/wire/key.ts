@@ -3,7 +3,7 @@
 import { z } from "zod";
 import { rfc3339 } from "../base/time.ts";
 import { organizationTold, tier } from "./organization.ts";
-import { text, time, timeInput, wholeNumber } from "./text.ts";
+import { text, time, timeInput, timeOrNull, wholeNumber } from "./text.ts";
 import { scopes, type Tier } from "./tiers.ts";
 
 export const ORGANIZATION_NAME_CHARACTERS_MAX = 255;
@@ -54,7 +54,7 @@ const keyName = z
   .string()
   .nullable()
   .meta({ description: "What you called it.", examples: ["ci"] });
-const expiresAt = time("When the key ends; null: it does not.").nullable();
+const expiresAt = timeOrNull("When the key ends; null: it does not.");
 
 export const GeneratedKey = z
   .object({
@@ -97,7 +97,7 @@ const Key = z
     scopes: keyScopes,
     created_at: time("When it was made."),
     expires_at: expiresAt,
-    last_used_at: time("When it was used last, to the minute; null: never.").nullable(),
+    last_used_at: timeOrNull("When it was used last, to the minute; null: never."),
   })
   .meta({ id: "Key", description: "A key, without its text." });
 

@@ -34,15 +34,15 @@ export const OrganizationPage = z
   .object({ organizations: z.array(Organization), ...listEnd })
   .meta({ id: "OrganizationPage", description: "A page of organizations, the oldest first." });
 
+const LIMIT_META = {
+  description: "Stands in for the tier's limit; null goes back to the tier's.",
+  examples: [500],
+};
+
 export const ChangeOrganization = z
   .strictObject({
     tier: tier.optional(),
-    rate_limit_per_minute: wholeNumber(1, RATE_LIMIT_MAX, {
-      description: "Stands in for the tier's limit; null goes back to the tier's.",
-      examples: [500],
-    })
-      .nullable()
-      .optional(),
+    rate_limit_per_minute: wholeNumber(1, RATE_LIMIT_MAX, LIMIT_META).nullable().optional().meta(LIMIT_META),
     disabled: z
       .boolean("It must be true or false.")
       .optional()

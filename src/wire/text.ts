@@ -32,6 +32,14 @@ export function time(description: string) {
   return z.string().meta({ description, format: "date-time", examples: ["2026-11-21T08:30:00.000Z"] });
 }
 
+/** The same, or null. */
+export function timeOrNull(description: string) {
+  return z
+    .string()
+    .nullable()
+    .meta({ description, format: "date-time", examples: ["2026-11-21T08:30:00.000Z"] });
+}
+
 /** A time as it is taken: any RFC 3339 date-time. Parsed to milliseconds since 1970. */
 export function timeInput(description: string) {
   const detail = "It must be an RFC 3339 date-time with a time zone, such as 2026-11-21T08:30:00.000Z.";

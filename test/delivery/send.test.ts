@@ -471,6 +471,19 @@ describe("connections", () => {
     },
   );
 
+  test("that were kept and all died make a request go out again on a new one, not on the next dead one", async () => {
+    const one = receiver(({ connection }) =>
+      connection <= 4 && one.received.filter((other) => other.connection === connection).length > 1
+        ? { kind: "hang_up" }
+        : answer(),
+    );
+    const { send } = sender();
+    await Promise.all(Array.from({ length: 4 }, () => send(attempt(one.url))));
+    expect(one.connectionsSeen).toBe(4);
+    expect(await send(attempt(one.url))).toMatchObject({ status: 200, error: null });
+    expect(one.connectionsSeen).toBe(5);
+  });
+
   test("that are closed under a request make it go out again only once", async () => {
     const one = receiver(() => (one.received.length === 1 ? answer() : { kind: "hang_up" }));
     const { send } = sender();

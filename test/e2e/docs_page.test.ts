@@ -5,10 +5,12 @@ import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { existsSync } from "node:fs";
 import path from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
-import { tempDir } from "../help/temp.ts";
 import { TestServer } from "../help/server.ts";
+import { tempDir } from "../help/temp.ts";
 
-const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(existsSync);
+const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
+  existsSync,
+);
 const args = [
   "--no-sandbox",
   "--disable-gpu",
@@ -38,7 +40,7 @@ describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the 
     async () => {
       const { page, origins, complaints } = await open(browser, server);
       await page.locator("#operations-Events-sendEvent").waitFor();
-      expect(await page.locator(".info .title").innerText()).toContain("Zapier Triggers API");
+      expect(await page.locator(".info .title").textContent()).toContain("Zapier Triggers API");
       expect(await page.locator(".opblock-tag").count()).toBe(6);
       expect([...origins]).toEqual([server.url]);
       expect(complaints).toEqual([]);
@@ -58,7 +60,7 @@ describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the 
       await dialog.locator("button.authorize").click();
       await page.locator("button.btn-done").first().click();
 
-      expect(await execute(page, "Events-sendEvent")).toBe("202");
+      expect(await execute(page, "Events-sendEvent")).toStartWith("202");
 
       const { events } = (await api.get("/api/inbox")).body;
       expect(events.map((event: { type: string }) => event.type)).toEqual(["order.created"]);
@@ -74,11 +76,13 @@ describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the 
     "takes a stranger from no key to an event in the inbox with three presses of Execute",
     async () => {
       const { page } = await open(browser, server);
-      expect(await execute(page, "Keys-generateKey")).toBe("201");
-      expect(await execute(page, "Events-sendEvent")).toBe("202");
-      expect(await execute(page, "Inbox-readInbox")).toBe("200");
-      const answer = page.locator("#operations-Inbox-readInbox .live-responses-table .response-col_description");
-      expect(await answer.nth(1).innerText()).toContain("order.created");
+      expect(await execute(page, "Keys-generateKey")).toStartWith("201");
+      expect(await execute(page, "Events-sendEvent")).toStartWith("202");
+      expect(await execute(page, "Inbox-readInbox")).toStartWith("200");
+      const answer = page.locator(
+        "#operations-Inbox-readInbox .live-responses-table .response-col_description",
+      );
+      expect(await answer.nth(1).textContent()).toContain("order.created");
       await keepPicture(page, "first_minute");
       await page.context().close();
     },
@@ -89,10 +93,12 @@ describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the 
     "forgets the key at a reload",
     async () => {
       const { page } = await open(browser, server);
-      expect(await execute(page, "Keys-generateKey")).toBe("201");
+      expect(await execute(page, "Keys-generateKey")).toStartWith("201");
       await page.reload();
-      expect(await execute(page, "Keys-getKeys")).toBe("401");
-      expect(await page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")).toBe("[{},{}]");
+      expect(await execute(page, "Keys-getKeys")).toStartWith("401");
+      expect(await page.evaluate("JSON.stringify([{ ...localStorage }, { ...sessionStorage }])")).toBe(
+        "[{},{}]",
+      );
       await page.context().close();
     },
     TIMEOUT_MS,
@@ -117,11 +123,11 @@ async function open(browser: Browser, server: TestServer) {
 }
 
 /** Opens an operation, presses Execute and returns the status that the page shows. */
-async function execute(page: Page, operation: string): Promise<string> {
+async function execute(page: Page, operation: string): Promise<string | null> {
   const block = page.locator(`#operations-${operation}`);
   await block.locator(".opblock-summary-control").click();
   await block.locator("button.execute").click();
-  return block.locator(".live-responses-table .response-col_status").nth(1).innerText();
+  return block.locator(".live-responses-table .response-col_status").nth(1).textContent();
 }
 
 /** For a person to look at: PICTURES=directory keeps them. */

@@ -96,6 +96,13 @@ describe("Retry-After", () => {
     expect(retryAfterMs(header, NOW_MS)).toBeNull();
   });
 
+  test("reads a year of two digits as the one that is at most 50 years ahead", () => {
+    const nowMs = Date.UTC(2026, 0, 1);
+    expect(retryAfterMs("Sunday, 06-Nov-94 08:49:37 GMT", nowMs)).toBe(0);
+    expect(retryAfterMs("Thursday, 01-Jan-26 00:00:09 GMT", nowMs)).toBe(9000);
+    expect(retryAfterMs("Friday, 06-Nov-76 08:49:37 GMT", nowMs)).toBe(DAY_MS);
+  });
+
   test("is never negative, more than a day, or an exception, whatever a receiver writes", () => {
     const texts = fc.oneof(
       fc.string(),

@@ -3,20 +3,17 @@
 // no server runs. Synchronous throughout: nothing may interleave with a transaction.
 
 import { SQLiteError } from "bun:sqlite";
-import { statSync } from "node:fs";
 import { firstSeqOfMs } from "../../base/id.ts";
 import { prepareApply } from "./apply.ts";
+import { prepareCheckpoint } from "./checkpoint.ts";
 import type { Context } from "./context.ts";
 import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
 import { type Migrated, migrate } from "./migrate.ts";
 import type { CommitNotice, GroupReply, Op, OpFailure, OpResult } from "./op.ts";
-import { type Durability, openWriter } from "./pragma.ts";
+import { BUSY_MS, type Durability, openWriter } from "./pragma.ts";
 import { prepareSeal, SEAL_EVENTS } from "./seal.ts";
-
-/** A checkpoint copies this much at once, in 5-15 ms here; more is a longer pause, less is more fsyncs. */
-const WAL_CHECKPOINT_BYTES = 8 * 1024 * 1024;
 
 export type Opened =
   | { readonly kind: "opened"; readonly engine: Engine; readonly lastSeq: number }
@@ -30,7 +27,7 @@ export function openEngine(file: string, durability: Durability, sealEvents = SE
     const migrated = migrate(db);
     if (migrated.kind === "too_new") throw new StartRefusal(tooNew(file, migrated));
     addMarks(db);
-    const engine = new Engine(file, db, sealEvents);
+    const engine = new Engine(db, sealEvents);
     return { kind: "opened", engine, lastSeq: engine.lastSeq };
   } catch (error) {
     db?.close();
@@ -57,7 +54,7 @@ export type Committed = { readonly reply: GroupReply; readonly notice: CommitNot
 
 export class Engine {
   readonly #ctx: Context;
-  readonly #walFile: string;
+  readonly #checkpoint: () => void;
   readonly #sealEvents: number;
   readonly #apply: (op: Op) => OpResult;
   readonly #seal: (last: number) => void;
@@ -66,13 +63,13 @@ export class Engine {
   #tailEvents: number;
   #lastSeq: number;
 
-  constructor(file: string, db: Context["db"], sealEvents: number) {
+  constructor(db: Context["db"], sealEvents: number) {
     this.#sealEvents = sealEvents;
     const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = ?");
     const sealed = mark.get("sealed")?.value ?? 0;
     const dedup = new Dedup(db, mark.get("dedup_seed")?.value ?? 0);
     const nowMs = Date.now();
-    this.#walFile = `${file}-wal`;
+    this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
     this.#ctx = { db, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
     dedup.load(db, sealed, nowMs);
     this.#apply = prepareApply(this.#ctx);
@@ -137,7 +134,7 @@ export class Engine {
         this.#tailEvents = 0;
         moved = true;
       }
-      if (this.#walBytes() >= WAL_CHECKPOINT_BYTES) this.#ctx.db.run("PRAGMA wal_checkpoint(PASSIVE)");
+      this.#checkpoint();
     } catch (error) {
       // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
       if (failureOf(error).failed === "defect") throw error;
@@ -171,10 +168,6 @@ export class Engine {
     if (db.inTransaction) db.run("ROLLBACK");
     dedup.rollback();
     fanOut.forgetAll();
-  }
-
-  #walBytes(): number {
-    return statSync(this.#walFile, { throwIfNoEntry: false })?.size ?? 0;
   }
 }
 

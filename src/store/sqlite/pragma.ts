@@ -10,7 +10,7 @@ const PAGE_BYTES = 2048;
 const WRITER_CACHE_KIB = 32_768;
 const READER_CACHE_KIB = 8_192;
 /** Only a backup or a person with the sqlite3 shell ever holds a lock; the writer has no rival inside. */
-const BUSY_MS = 5_000;
+export const BUSY_MS = 5_000;
 
 /** The one read-write connection. Creates the file, readable by its owner only. */
 export function openWriter(file: string, durability: Durability): Database {

@@ -1,0 +1,99 @@
+import { describe, expect, test } from "bun:test";
+import fc from "fast-check";
+import { memberText } from "../../src/wire/raw_json.ts";
+
+const space = fc.stringMatching(/^[ \t\r\n]{0,3}$/);
+const number = fc.constantFrom("0", "-0", "1.0", "1e400", "9007199254740993", "-12.50E+3", "1E-7", "10");
+const word = fc.constantFrom("true", "false", "null");
+
+/** A string literal in which any character may be written as an escape. */
+const literal = fc
+  .array(fc.tuple(fc.string({ unit: "binary", minLength: 1, maxLength: 2 }), fc.boolean()), { maxLength: 6 })
+  .map(
+    (parts) => `"${parts.map(([text, isEscaped]) => (isEscaped ? escapes(text) : plain(text))).join("")}"`,
+  );
+
+const { value } = fc.letrec<{ value: string }>((tie) => ({
+  value: fc.oneof(
+    { maxDepth: 4 },
+    number,
+    word,
+    literal,
+    fc.constantFrom('"\\\\"', '"\\""', '"{"', '"]},\\\\\\""', "[]", "{}"),
+    fc
+      .tuple(fc.array(tie("value"), { maxLength: 4 }), space)
+      .map(([items, gap]) => `[${items.join(`,${gap}`)}${gap}]`),
+    fc
+      .tuple(fc.array(fc.tuple(literal, space, tie("value")), { maxLength: 4 }), space)
+      .map(([members, gap]) => `{${gap}${members.map(([k, s, v]) => `${k}${s}:${s}${v}`).join(",")}}`),
+  ),
+}));
+
+const wanted = fc.constantFrom("payload", "type", "", "__proto__", 'a"b\\', "é", "😀");
+const member = fc.record({
+  key: fc.oneof(
+    wanted.map((key) => JSON.stringify(key)),
+    wanted.map((key) => `"${escapes(key)}"`),
+    literal,
+  ),
+  value,
+  gap: space,
+});
+
+describe("the text of a member", () => {
+  test("is cut out exactly as it stands, whatever is around it", () => {
+    fc.assert(
+      fc.property(fc.array(member, { maxLength: 6 }), wanted, space, (members, key, gap) => {
+        const list = members.map((one) => `${one.gap}${one.key}${one.gap}:${one.gap}${one.value}${one.gap}`);
+        const text = `${gap}{${list.join(",") || gap}}${gap}`;
+        const last = members.findLast((one) => JSON.parse(one.key) === key);
+        expect(memberText(text, key)).toBe(last?.value ?? null);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("means what JSON.parse finds there", () => {
+    fc.assert(
+      fc.property(fc.array(member, { minLength: 1, maxLength: 6 }), wanted, (members, key) => {
+        const text = `{${members.map((one) => `${one.key}:${one.value}`).join(",")}}`;
+        const found = memberText(text, key);
+        const parsed = JSON.parse(text) as object;
+        expect(found !== null).toBe(Object.hasOwn(parsed, key));
+        if (found !== null)
+          expect(JSON.parse(found)).toEqual(Object.getOwnPropertyDescriptor(parsed, key)?.value);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test.each([
+    ["a number beyond 2^53", '{"payload":9007199254740993}', "9007199254740993"],
+    ["a number with a zero behind the point", '{"payload":1.0}', "1.0"],
+    ["a number beyond the largest double", '{"payload":1e400}', "1e400"],
+    ["an object with a key twice", '{"payload":{"b":1,"a":2,"b":3}}', '{"b":1,"a":2,"b":3}'],
+    ["a member that is there twice", '{"payload":1,"payload":2}', "2"],
+    ["a member whose key is escaped", '{"pay\\u006coad":"x"}', '"x"'],
+    ["a string that ends in a backslash", '{"payload":"\\\\"}', '"\\\\"'],
+    ["half a surrogate pair", '{"payload":"\\ud800"}', '"\\ud800"'],
+    ["a member of a member", '{"x":{"payload":1}}', null],
+    ["nothing", "{}", null],
+    ["a list 100 000 deep", `{"payload":${nested(100_000)}}`, nested(100_000)],
+  ])("of %s", (_, text, expected) => {
+    expect(memberText(text, "payload")).toBe(expected);
+  });
+});
+
+function nested(depth: number): string {
+  return "[".repeat(depth) + "]".repeat(depth);
+}
+
+function escapes(text: string): string {
+  return [...Array(text.length).keys()]
+    .map((at) => `\\u${text.charCodeAt(at).toString(16).padStart(4, "0")}`)
+    .join("");
+}
+
+function plain(text: string): string {
+  return JSON.stringify(text).slice(1, -1);
+}
