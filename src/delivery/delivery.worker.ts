@@ -5,10 +5,9 @@
 import { createLog, type LogOptions } from "../base/log.ts";
 import { type Channel, listen, parentThread } from "../base/thread.ts";
 import { VERSION } from "../base/version.ts";
-import { encodeOps } from "../store/sqlite/op.ts";
+import { encodeOps, type ToDelivery } from "../store/sqlite/op.ts";
 import { openReader } from "../store/sqlite/pragma.ts";
 import { DueReads } from "../store/sqlite/read_due.ts";
-import type { ToDelivery } from "../store/sqlite/writer.worker.ts";
 import { parseEgress } from "../webhook/guard.ts";
 import { createDeliveryMetrics } from "./delivery_metrics.ts";
 import { Dispatcher } from "./dispatcher.ts";
@@ -53,7 +52,7 @@ function start(init: DeliveryInit): void {
     if (!init.enabled) return;
     const message = JSON.parse(text) as ToDelivery;
     if ("notice" in message) dispatcher.notice(message.notice);
-    else dispatcher.replied(message.reply.results, message.sealed);
+    else dispatcher.replied(message.results, message.sealed);
   });
   listen(parentThread, async (word: "metrics" | "stop") => {
     if (word === "metrics") answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });

@@ -15,7 +15,7 @@ const NAME_DETAIL = "Give the organization's name as organization_name (or, the 
 
 function organizationName(description: string) {
   return text(ORGANIZATION_NAME_CHARACTERS_MAX, { description, examples: ["Acme GmbH"] })
-    .refine((value) => value.trim() !== "", "It must not be blank.")
+    .refine((value) => value === "" || value.trim() !== "", "It must not be blank.")
     .optional();
 }
 

@@ -20,7 +20,7 @@ function open(file: string, sealEvents: number): { engine: Engine; ids: IdSource
 }
 
 function run<T>(engine: Engine, op: Op): T {
-  const [result] = engine.commitGroup([op]).reply.results;
+  const [result] = engine.commitGroup([op]).results;
   if (isFailure(result)) throw new Error(result.reason);
   return result as T;
 }
@@ -262,9 +262,9 @@ test("one op with a defect spoils no other op of its group", () =>
       ({ op: "ingest", ...ids.next(Date.now()), org, type: "t", dedupId, payload: "1" }) as const;
     const key = { keyId: "key0", secretHash: "x", name: null, scopes: [], expiresAtMs: null };
     const defective: Op = { op: "createKey", org, key }; // its key id is taken
-    const { results } = engine.commitGroup([event("a"), defective, event("c")]).reply;
+    const { results } = engine.commitGroup([event("a"), defective, event("c")]);
     expect(results.map(isFailure)).toEqual([false, true, false]);
-    const again = engine.commitGroup([event("a"), event("b"), event("c")]).reply.results;
+    const again = engine.commitGroup([event("a"), event("b"), event("c")]).results;
     expect(again.map((result) => result === 0)).toEqual([false, true, false]);
     engine.close();
   }));

@@ -64,7 +64,10 @@ test("a database of a newer program is refused with both numbers, and left as it
 test("a file that is no database is refused with a sentence that names it", () =>
   withTempDir(async (dir) => {
     const file = path.join(dir, "triggers.db");
-    await Bun.write(file, "this is a letter and no database, and it is long enough to be looked at".repeat(100));
+    await Bun.write(
+      file,
+      "this is a letter and no database, and it is long enough to be looked at".repeat(100),
+    );
     const opened = openEngine(file, "full");
     expect(opened.kind).toBe("refused");
     if (opened.kind === "refused") expect(opened.detail).toContain(file);

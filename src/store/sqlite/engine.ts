@@ -11,7 +11,7 @@ import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
 import { type Migrated, migrate } from "./migrate.ts";
-import type { CommitNotice, GroupReply, Op, OpFailure, OpResult } from "./op.ts";
+import type { CommitNotice, Op, OpFailure, OpResult } from "./op.ts";
 import { BUSY_MS, type Durability, openWriter } from "./pragma.ts";
 import { prepareSeal, SEAL_EVENTS } from "./seal.ts";
 
@@ -50,7 +50,8 @@ function addMarks(db: Context["db"]): void {
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
 }
 
-export type Committed = { readonly reply: GroupReply; readonly notice: CommitNotice | null };
+/** The results in the order of the ops; `notice`: what the delivery thread should hear of, if anything. */
+export type Committed = { readonly results: readonly OpResult[]; readonly notice: CommitNotice | null };
 
 export class Engine {
   readonly #ctx: Context;
@@ -91,13 +92,13 @@ export class Engine {
   }
 
   /** Commits these ops as one transaction. When it returns, what has a result that is no failure is on disk. */
-  commitGroup(ops: readonly Op[]): Committed {
+  commitGroup(ops: readonly Op[]): Committed & { readonly commitMs: number } {
     const startedMs = performance.now();
-    const committed = this.#commitTogether(ops);
-    return { ...committed, reply: { results: committed.results, commitMs: performance.now() - startedMs } };
+    const { results, notice } = this.#commitTogether(ops);
+    return { results, notice, commitMs: performance.now() - startedMs };
   }
 
-  #commitTogether(ops: readonly Op[]): { results: readonly OpResult[]; notice: CommitNotice | null } {
+  #commitTogether(ops: readonly Op[]): Committed {
     try {
       const results = this.#transaction(() => ops.map((op) => this.#apply(op)));
       const { effects } = this.#ctx;
@@ -113,7 +114,7 @@ export class Engine {
   }
 
   /** One op of a group has a defect: each gets its own transaction, so that it spoils nobody else's. */
-  #commitOneByOne(ops: readonly Op[]): { results: readonly OpResult[]; notice: CommitNotice | null } {
+  #commitOneByOne(ops: readonly Op[]): Committed {
     const parts = ops.map((op) => this.#commitTogether([op]));
     const notices = parts.map((part) => part.notice).filter((notice) => notice !== null);
     return {

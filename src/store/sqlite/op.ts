@@ -124,8 +124,13 @@ export type OpResult = unknown;
 /** `unavailable`: the disk, and it may pass. `defect`: a mistake of ours in this op alone. */
 export type OpFailure = { readonly failed: "unavailable" | "defect"; readonly reason: string };
 
-/** The writer's answer to one string of ops, in their order. It is sent after the commit. */
-export type GroupReply = { readonly results: readonly OpResult[]; readonly commitMs: number };
+/** To the main thread, as JSON, after a commit: the results of each string of ops that was in it, in order. */
+export type ToMain = { readonly replies: readonly (readonly OpResult[])[]; readonly commitMs: number };
+
+/** To the delivery thread, as JSON: the results of its ops, or news of what was committed. */
+export type ToDelivery =
+  | { readonly results: readonly OpResult[]; readonly sealed: number }
+  | { readonly notice: CommitNotice };
 
 export function isFailure(result: OpResult): result is OpFailure {
   return typeof result === "object" && result !== null && "failed" in result;

@@ -1,10 +1,14 @@
-// The main thread's half of the writer: a bounded queue, and one string of ops at a time to the thread. While the
-// thread commits, what comes in waits here and goes as one string when it has answered: the slower the disk, the
-// larger the groups. Nothing is dropped and nothing is answered before the commit.
+// The main thread's half of the writer: a bounded queue, and strings of ops to the thread, which takes all that has
+// come in by the time it gets to them as one transaction. Nothing is dropped and nothing is answered before the
+// commit. Surprise: strings are sent before the answer to the last one is there. Waiting for it made the threads
+// take turns (64 clients: 3 ms of HTTP, then 1.5 ms of writing, 13k/s); overlapped they do both at once.
 
 import { type Channel, listen } from "../../base/thread.ts";
 import type { Refused } from "../store.ts";
-import { encodeOps, type GroupReply, isFailure, type Op, type OpResult } from "./op.ts";
+import { encodeOps, isFailure, type Op, type OpResult, type ToMain } from "./op.ts";
+
+/** A string costs 5-10 us to send and to take, so not one per op; the writer should not wait for a whole turn either. */
+const SEND_OPS = 16;
 
 type Entry = {
   readonly op: Op;
@@ -17,7 +21,9 @@ export class Writer {
   readonly #queuedMax: number;
   readonly #onCommit: (commitMs: number, ops: number) => void;
   #waiting: Entry[] = [];
-  #sent: Entry[] = [];
+  /** In the order sent, which is the order of the answers. */
+  readonly #sent: Entry[][] = [];
+  #queued = 0;
   #scheduled = false;
   #closed: (() => void) | null = null;
   /** Why the last group failed, null while writes work. */
@@ -33,7 +39,7 @@ export class Writer {
 
   /** Ops waiting or being written. */
   get queued(): number {
-    return this.#waiting.length + this.#sent.length;
+    return this.#queued;
   }
 
   /**
@@ -43,12 +49,14 @@ export class Writer {
   write(op: Op): Promise<OpResult | Refused> {
     if (this.queued >= this.#queuedMax || this.#closed) return Promise.resolve(overloaded);
     return new Promise((resolve, reject) => {
+      this.#queued++;
       this.#waiting.push({ op, resolve, reject });
-      this.#schedule();
+      if (this.#sent.length === 0 || this.#waiting.length >= SEND_OPS) this.#send();
+      else this.#sendSoon();
     });
   }
 
-  /** Writes what waits, checkpoints and closes the database. New ops are refused from here on. */
+  /** Waits for what is queued, checkpoints and closes the database. New ops are refused from here on. */
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#closed = resolve;
@@ -56,9 +64,9 @@ export class Writer {
     });
   }
 
-  /** At the end of this turn of the loop: what other sockets brought in the same turn goes along. */
-  #schedule(): void {
-    if (this.#scheduled || this.#sent.length > 0) return;
+  /** At the end of this turn of the loop, with what other sockets bring in the same turn. */
+  #sendSoon(): void {
+    if (this.#scheduled) return;
     this.#scheduled = true;
     setImmediate(() => {
       this.#scheduled = false;
@@ -67,10 +75,11 @@ export class Writer {
   }
 
   #send(): void {
-    if (this.#waiting.length === 0 || this.#sent.length > 0) return;
-    this.#sent = this.#waiting;
+    if (this.#waiting.length === 0) return;
+    const entries = this.#waiting;
     this.#waiting = [];
-    this.#port.postMessage(encodeOps(this.#sent.map((entry) => entry.op)));
+    this.#sent.push(entries);
+    this.#port.postMessage(encodeOps(entries.map((entry) => entry.op)));
   }
 
   #receive(text: string): void {
@@ -78,12 +87,15 @@ export class Writer {
       this.#closed?.();
       return;
     }
-    const { results, commitMs } = JSON.parse(text) as GroupReply;
-    const entries = this.#sent;
-    this.#sent = [];
-    this.#send();
-    this.#onCommit(commitMs, entries.length);
-    this.#settle(entries, results);
+    const { replies, commitMs } = JSON.parse(text) as ToMain;
+    let ops = 0;
+    for (const results of replies) {
+      const entries = this.#sent.shift() ?? [];
+      ops += entries.length;
+      this.#settle(entries, results);
+    }
+    this.#queued -= ops;
+    this.#onCommit(commitMs, ops);
     if (this.#closed && this.queued === 0) this.#port.postMessage("close");
   }
 
