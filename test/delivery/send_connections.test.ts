@@ -1,4 +1,5 @@
 // Connections of the sender: used again, given back, and never the reason that an endpoint's attempt fails.
+import { heapStats } from "bun:jsc";
 import { describe, expect, test } from "bun:test";
 import { readdirSync } from "node:fs";
 import type { AttemptErrorKind } from "../../src/webhook/verdict.ts";
@@ -66,6 +67,7 @@ describe("connections", () => {
     expect(one.connectionsSeen).toBe(4);
     expect(await send(attempt(one.url))).toMatchObject({ status: 200, error: null });
     expect(one.connectionsSeen).toBe(5);
+    expect(one.received).toHaveLength(6);
   });
 
   test("that are closed under a request make it go out again only once", async () => {
@@ -97,11 +99,12 @@ describe("connections", () => {
     expect(one.received).toHaveLength(3);
   });
 
-  test("and file descriptors are all given back by 1000 attempts to a receiver that hangs", async () => {
+  test("file descriptors and memory are given back by 1000 attempts to a receiver that hangs", async () => {
     const one = receiver({ kind: "hang" });
     const { send } = sender();
     await send(attempt(one.url, { timeoutMs: 50 })); // opens what is opened once
     const openBefore = openDescriptors();
+    const promisesBefore = promisesAlive();
     for (let round = 0; round < 10; round++) {
       const outcomes = await Promise.all(
         Array.from({ length: 100 }, () => send(attempt(one.url, { timeoutMs: 50 }))),
@@ -112,6 +115,7 @@ describe("connections", () => {
     }
     await one.idle();
     expect(openDescriptors()).toBeLessThanOrEqual(openBefore);
+    expect(promisesAlive()).toBeLessThan(promisesBefore + 500);
   });
 
   test("and timers keep no process alive that has nothing else to do", async () => {
@@ -133,19 +137,26 @@ describe("a closed sender", () => {
     const one = receiver();
     one.on("/hang", { kind: "hang" });
     const { send, close } = sender();
-    await Promise.all([send(attempt(one.url)), send(attempt(one.url))]);
+    await Promise.all(Array.from({ length: 3 }, () => send(attempt(one.url))));
     const inFlight = [send(attempt(`${one.url}/hang`)), send(attempt(`${one.url}/hang`))];
-    await one.waitFor(4);
+    await one.waitFor(5);
+    expect(one.connectionsOpen).toBe(3);
     close();
     close();
     for (const outcome of [...(await Promise.all(inFlight)), await send(attempt(one.url))]) {
       expect(outcome).toMatchObject({ status: null, error: { kind: "cancelled" } });
     }
     await one.idle();
-    expect(one.received).toHaveLength(4);
+    expect(one.received).toHaveLength(5);
   });
 });
 
 function openDescriptors(): number {
   return readdirSync("/dev/fd").length;
+}
+
+/** Each attempt makes some: those of attempts that nobody holds any more are not counted. */
+function promisesAlive(): number {
+  Bun.gc(true);
+  return heapStats().objectTypeCounts.Promise ?? 0;
 }
