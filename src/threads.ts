@@ -6,6 +6,8 @@ import { listen } from "./base/thread.ts";
 import type { DeliveryInit, FromDelivery } from "./delivery/delivery.worker.ts";
 
 export type DeliveryThread = {
+  /** Hands over what it works with; resolves when it has found what a restart left waiting. */
+  start(init: DeliveryInit): Promise<void>;
   /** The thread's metrics, as prom-client's JSON. */
   metrics(): Promise<unknown>;
   /** No new attempts; resolves when what is in flight is settled. */
@@ -17,8 +19,8 @@ export function startWriterThread(log: Log): Worker {
   return watched(new Worker(new URL("./store/sqlite/writer.worker.ts", import.meta.url)), "writer", log);
 }
 
-/** Starts the delivery thread; resolves when it has found what a restart left waiting. */
-export async function startDeliveryThread(init: DeliveryInit, log: Log): Promise<DeliveryThread> {
+/** The delivery thread: it loads its code at once, while the caller opens the store. */
+export function startDeliveryThread(log: Log): DeliveryThread {
   const worker = watched(
     new Worker(new URL("./delivery/delivery.worker.ts", import.meta.url)),
     "delivery",
@@ -35,8 +37,10 @@ export async function startDeliveryThread(init: DeliveryInit, log: Log): Promise
       answers.push({ kind, resolve });
       send();
     });
-  await ask("started", () => worker.postMessage(init, [init.writer]));
   return {
+    async start(init) {
+      await ask("started", () => worker.postMessage(init, [init.writer]));
+    },
     async metrics() {
       const answer = await ask("metrics", () => worker.postMessage("metrics"));
       return answer.kind === "metrics" ? answer.metrics : [];

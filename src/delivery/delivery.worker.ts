@@ -45,7 +45,8 @@ function start(init: DeliveryInit): void {
   if (!egress.ok) throw new Error(egress.detail); // the configuration was checked before: ours
   const sender = createSender({ egress: egress.egress, userAgentVersion: VERSION });
   const post = new Post({ ...init, sender, onAttempt: metrics.onAttempt });
-  const reads = new DueReads(openReader(init.file));
+  const db = openReader(init.file);
+  const reads = new DueReads(db);
   const dispatcher = new Dispatcher(reads, post, (ops) => writer.postMessage(encodeOps(ops)), log);
 
   listen(writer, (text: string) => {
@@ -56,19 +57,22 @@ function start(init: DeliveryInit): void {
   });
   listen(parentThread, async (word: "metrics" | "stop") => {
     if (word === "metrics") answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });
-    else answer(await stop(dispatcher, sender));
+    else {
+      await stop(dispatcher, sender);
+      db.close(); // the writer is then the last one, and leaves no WAL file behind
+      answer({ kind: "stopped" });
+    }
   });
   if (init.enabled) dispatcher.start();
   answer({ kind: "started" });
 }
 
-async function stop(dispatcher: Dispatcher, sender: { close(): void }): Promise<FromDelivery> {
+async function stop(dispatcher: Dispatcher, sender: { close(): void }): Promise<void> {
   const stopped = dispatcher.stop();
   const timer = setTimeout(() => sender.close(), STOP_MS);
   await stopped;
   clearTimeout(timer);
   sender.close();
-  return { kind: "stopped" };
 }
 
 function answer(message: FromDelivery): void {

@@ -5,7 +5,7 @@ import { IdSource } from "../../base/id.ts";
 import { listen } from "../../base/thread.ts";
 import { type Lock, lockDataDir } from "./lock.ts";
 import { type Durability, openReader } from "./pragma.ts";
-import { SqliteStore } from "./sqlite_store.ts";
+import type { SqliteStore } from "./sqlite_store.ts";
 import { Writer } from "./writer.ts";
 import type { WriterInit, WriterReady } from "./writer.worker.ts";
 
@@ -30,6 +30,8 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   if (locked.kind === "refused") return locked;
   const file = path.join(options.dataDir, "triggers.db");
   const thread = options.startWriterThread();
+  // The reading side's code is loaded while the writer opens the file.
+  const code = import("./sqlite_store.ts");
   const ready = await startWriter(thread, options, file);
   if (ready.kind === "refused") {
     locked.lock.release();
@@ -37,6 +39,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   }
   const writer = new Writer(thread, options.queuedMax, options.onCommit);
   const ids = new IdSource(ready.lastSeq);
+  const { SqliteStore } = await code;
   const store = new SqliteStore(file, openReader(file), writer, options.queuedMax, ids);
   return { kind: "opened", store, lock: locked.lock, file };
 }

@@ -1,0 +1,34 @@
+// What the HTTP side is given by the composition root. Nothing in this folder makes these itself.
+
+import type { Log } from "../base/log.ts";
+import type { Metrics } from "../base/metrics.ts";
+import type { Config } from "../config.ts";
+import type { Store } from "../store/store.ts";
+import type { Egress } from "../webhook/guard.ts";
+import type { Authenticator } from "./auth.ts";
+import type { HashGate } from "./key_hash.ts";
+import type { createAddressLimiter, Limiter } from "./limit.ts";
+
+export type Deps = {
+  readonly config: Pick<
+    Config,
+    "host" | "adminToken" | "metricsToken" | "corsOrigins" | "disableWebhookDelivery"
+  >;
+  readonly store: Store;
+  readonly authenticator: Authenticator;
+  /** The one that the authenticator uses too. */
+  readonly hashGate: HashGate;
+  /** Events, by organization. */
+  readonly eventLimiter: Limiter<number>;
+  /** Key generation, by client address. */
+  readonly keyLimiter: ReturnType<typeof createAddressLimiter>;
+  /** Where webhooks may go. */
+  readonly egress: Egress;
+  readonly metrics: Metrics;
+  /** The other threads' metrics, each as `registry.getMetricsAsJSON()` gives it. */
+  readonly threadMetrics: () => Promise<readonly unknown[]>;
+  readonly log: Log;
+  readonly version: string;
+  /** Milliseconds since 1970. */
+  readonly startedAtMs: number;
+};

@@ -1,0 +1,37 @@
+// What the store says, as this folder needs it: the value of a write or 503, and how long a call took.
+
+import type { Latency } from "../base/latency.ts";
+import type { Refused, Written } from "../store/store.ts";
+import { HttpProblem } from "./problem.ts";
+
+/** The queue is full for some milliseconds; a full disk takes somebody to look at it. */
+const OVERLOADED_RETRY_AFTER = "1";
+const UNAVAILABLE_RETRY_AFTER = "10";
+
+/** The value of a write; 503 when nothing was stored. */
+export function stored<T>(outcome: Written<T>): T {
+  if (outcome.kind === "done") return outcome.value;
+  throw refusedProblem(outcome);
+}
+
+/** 503 for a write that was refused. The reason is for the log and /health/ready, not for the client. */
+export function refusedProblem(
+  refused: Refused,
+  headers: Readonly<Record<string, string>> = {},
+): HttpProblem {
+  return refused.kind === "overloaded"
+    ? new HttpProblem("overloaded", { headers: { ...headers, "retry-after": OVERLOADED_RETRY_AFTER } })
+    : new HttpProblem("storage_unavailable", {
+        headers: { ...headers, "retry-after": UNAVAILABLE_RETRY_AFTER },
+      });
+}
+
+/** Runs a call into the store and observes its duration. */
+export function timed<T>(latency: Latency, run: () => T): T {
+  const startedMs = performance.now();
+  const observe = () => latency.observe(startedMs, performance.now());
+  const result = run();
+  if (result instanceof Promise) return result.finally(observe) as T;
+  observe();
+  return result;
+}
