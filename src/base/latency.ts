@@ -1,4 +1,4 @@
-// Latency histograms that cost 10 ns an observation, where prom-client's cost 230-350 ns: several are observed in
+// Latency histograms that cost 20 ns an observation, where prom-client's cost 230-350 ns: several are observed in
 // each request. They sit in prom-client's registry like its own; only what a scrape reads has its form.
 
 import type { Registry } from "prom-client";

@@ -1,6 +1,6 @@
 // What every call goes through, and the only place where a refusal becomes an answer. Surprise: Elysia routes and no
-// more; its hooks are not used. It parses and validates before it could ask who calls (401 must come first), and its
-// life cycle cost 10 µs a request where this costs 2 (40 against 30 µs of CPU in all, on a busy machine).
+// more; its hooks are not used. It parses and validates before it could ask who calls (401 must come first), and with
+// an onRequest hook, a parser and a schema a request took 40 µs of CPU, without them 30 (all of it, on a busy machine).
 
 import type { z } from "zod";
 import { openMode } from "../config.ts";
@@ -50,7 +50,7 @@ type Pages = (request: Request, corsHeaders: HeaderFields | undefined) => Answer
 
 /** Makes Elysia handlers. One for an app. */
 export class Kit {
-  /** The client's address; asking costs 1.3 µs. */
+  /** The client's address; asking costs 1.3 µs, and more under load. */
   readonly addressOf: (request: Request) => string;
   readonly #deps: Deps;
   readonly #cors: Cors | null;
@@ -106,7 +106,7 @@ export class Kit {
 
   #respond(request: Request, requestId: string, answer: Answer): Response {
     const { status, body, mediaType = "application/json" } = answer;
-    // One object, filled: spreading three into one costs 0.4 µs.
+    // One object, filled: spreading three into one was the dearest line of ours in the profile, 2 % of a request.
     const headers: Record<string, string> = { "x-request-id": requestId };
     if (body !== null) headers["content-type"] = mediaType;
     if (answer.headers !== undefined) Object.assign(headers, answer.headers);

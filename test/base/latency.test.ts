@@ -1,3 +1,5 @@
+// Histograms of our own, as Prometheus reads them, and the merging of registries.
+
 import { expect, test } from "bun:test";
 import { Registry } from "prom-client";
 import { Latency, registerLatencies } from "../../src/base/latency.ts";

@@ -6,7 +6,6 @@ import { existsSync } from "node:fs";
 import path from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { TestServer } from "../help/server.ts";
-import { tempDir } from "../help/temp.ts";
 
 const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
   existsSync,
@@ -130,8 +129,8 @@ async function execute(page: Page, operation: string): Promise<string | null> {
   return block.locator(".live-responses-table .response-col_status").nth(1).textContent();
 }
 
-/** For a person to look at: PICTURES=directory keeps them. */
+/** For a person to look at: PICTURES=directory keeps what the page looked like. */
 async function keepPicture(page: Page, name: string): Promise<void> {
-  const directory = process.env.PICTURES ?? tempDir();
-  await page.screenshot({ path: path.join(directory, `${name}.png`) });
+  const directory = process.env.PICTURES;
+  if (directory !== undefined) await page.screenshot({ path: path.join(directory, `${name}.png`) });
 }

@@ -1,3 +1,5 @@
+// What an event may look like. The hot path has a check of its own; here it is held against the schema.
+
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { isNewEvent, NewEvent } from "../../src/wire/event.ts";

@@ -1,3 +1,5 @@
+// Cutting a member out of JSON text, against JSON.parse and against texts whose parts are known.
+
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
 import { memberText } from "../../src/wire/raw_json.ts";

@@ -70,7 +70,9 @@ export function eventRoutes(kit: Kit, deps: Deps) {
       kit.handle(send, async ({ request, principal, startedMs }) => {
         const { org, organization } = principal;
         const limit = organization.rateLimitPerMinute;
-        const event = await readEvent(request, () => eventLimiter.take(org, limit, 0, startedMs));
+        // Now, not when the request came: a slow body must not set the limiter's clock back.
+        const look = () => eventLimiter.take(org, limit, 0, performance.now());
+        const event = await readEvent(request, look);
         const takenMs = performance.now();
         const allowance = eventLimiter.take(org, limit, 1, takenMs);
         const storingMs = performance.now();

@@ -115,8 +115,8 @@ export function keyRoutes(kit: Kit, deps: Deps) {
 
 async function generateKey(deps: Deps, call: Call<typeof generate>, address: string): Promise<Answer> {
   const { store, metrics, log } = deps;
-  const { body, startedMs, requestId } = call;
-  takeFromAddress(deps, address, startedMs);
+  const { body, requestId } = call;
+  takeFromAddress(deps, address);
   const { apiKey, keyId, secretHash } = await drawKey(deps, "live", address);
   const name = body.organization_name ?? body.org_name ?? "";
   const input = { name, tier: body.tier, key: { keyId, secretHash, ...FIRST_KEY } };
@@ -207,8 +207,8 @@ const FIRST_KEY = {
   expiresAtMs: null,
 } as const;
 
-function takeFromAddress({ keyLimiter, metrics }: Deps, address: string, startedMs: number): void {
-  const { allowed, limit, retryAfterSeconds } = keyLimiter.take(address, startedMs);
+function takeFromAddress({ keyLimiter, metrics }: Deps, address: string): void {
+  const { allowed, limit, retryAfterSeconds } = keyLimiter.take(address, performance.now());
   if (allowed) return;
   metrics.rateLimitExceeded.inc();
   const detail = `From one address ${limit} keys a minute can be made. Try again after the seconds in Retry-After.`;
