@@ -50,7 +50,7 @@ function admitKey(
   startedMs: number,
 ): Principal | Promise<Principal> {
   const { authenticator, addressOf } = admission;
-  const outcome = authenticator.authenticate(request.headers, addressOf(request), nowMs);
+  const outcome = authenticator.authenticate(request.headers, () => addressOf(request), nowMs);
   return outcome instanceof Promise
     ? outcome.then((settled) => settle(admission, access, settled, nowMs, startedMs))
     : settle(admission, access, outcome, nowMs, startedMs);

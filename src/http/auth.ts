@@ -50,11 +50,12 @@ export type AuthenticatorOptions = {
 export type Authenticator = {
   /**
    * The principal of a request's `X-API-Key` or `Authorization: Bearer`, at once when the cache knows it. Rejects
-   * or throws only when the store cannot be read. `address` is the client's; `nowMs` is since 1970.
+   * or throws only when the store cannot be read. `addressOf` gives the client's address, which is asked only for a
+   * key that is not cached: it costs 1.3 us, four times the rest of a cached call. `nowMs` is since 1970.
    */
   authenticate(
     headers: Headers,
-    address: string,
+    addressOf: () => string,
     nowMs: number,
   ): Principal | AuthRefusal | Promise<Principal | AuthRefusal>;
   /** A key was changed or deleted: call it when the write is committed, before it is answered. */
@@ -118,12 +119,12 @@ class CachingAuthenticator implements Authenticator {
     this.#options = options;
   }
 
-  authenticate(headers: Headers, address: string, nowMs: number) {
+  authenticate(headers: Headers, addressOf: () => string, nowMs: number) {
     const text = presentedKey(headers);
     if (typeof text !== "string") return text;
     const proof = this.#proofs.get(text);
     const answer = isFresh(proof, nowMs) ? this.#answerOf(text, proof, nowMs) : null;
-    if (answer === null) return this.#prove(text, proof, address, nowMs);
+    if (answer === null) return this.#prove(text, proof, addressOf, nowMs);
     this.#options.onCacheLookup?.("hit");
     return answer;
   }
@@ -164,7 +165,7 @@ class CachingAuthenticator implements Authenticator {
   }
 
   /** What can be refused without a hash is; the rest waits for one. */
-  #prove(text: string, old: Proof | undefined, address: string, nowMs: number) {
+  #prove(text: string, old: Proof | undefined, addressOf: () => string, nowMs: number) {
     const key = parseApiKey(text);
     if (key === null) return MALFORMED;
     this.#options.onCacheLookup?.("miss");
@@ -177,7 +178,7 @@ class CachingAuthenticator implements Authenticator {
     if (this.#wrong.size > 0 && this.#wrong.get(digestOf(text)) === record.secretHash) return WRONG_SECRET;
     // A text that was right 5 minutes ago is no guess: guesses from the same address must not shut it out.
     const isGuess = old?.secretHash !== record.secretHash;
-    const guesser = `${key.keyId} ${addressGroup(address)}`;
+    const guesser = `${key.keyId} ${addressGroup(addressOf())}`;
     const waitSeconds = isGuess ? this.#guesses.take(guesser, nowMs) : 0;
     if (waitSeconds > 0) return { kind: "busy", retryAfterSeconds: waitSeconds } as const;
     return this.#land(text, this.#takeOff(text, key, record, isGuess ? guesser : null, nowMs), nowMs);

@@ -44,7 +44,7 @@ function house() {
     return key;
   };
   const ask = (apiKey: string, nowMs = T0, address = ADDRESS) =>
-    auth.authenticate(new Headers({ "x-api-key": apiKey }), address, nowMs);
+    auth.authenticate(new Headers({ "x-api-key": apiKey }), () => address, nowMs);
   return { keys, counts, hooks, gate, auth, addKey, change, ask };
 }
 
@@ -99,7 +99,7 @@ test("a key is taken from X-API-Key or from Authorization, whose scheme may be w
   const { auth, addKey } = house();
   const [{ apiKey }, other] = [await addKey(organization()), await addKey(organization())];
   const kindOf = async (headers: Record<string, string>) =>
-    (await auth.authenticate(new Headers(headers), ADDRESS, T0)).kind;
+    (await auth.authenticate(new Headers(headers), () => ADDRESS, T0)).kind;
   for (const headers of [
     { "X-API-KEY": apiKey },
     { authorization: `Bearer ${apiKey}` },
