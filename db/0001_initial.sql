@@ -3,7 +3,7 @@
 --
 -- What the caller of an ingest waits for touches right edges only: events, deliveries. A random page costs
 -- 2 KB of WAL each time. What needs another order (inbox, dedup, deliveries_due) is written later, in sorted
--- runs; up to where is the mark `sealed`, and events above it are found by scanning the tail of `events`.
+-- runs; up to where is a mark of each, and events above it are found by scanning the tail of `events`.
 
 CREATE TABLE marks (
   name TEXT PRIMARY KEY,

@@ -5,6 +5,10 @@ import type { Dedup } from "./dedup.ts";
 import type { Effects } from "./effects.ts";
 import type { FanOut } from "./fan_out.ts";
 
+/** The indexes that are written later than the commit that a caller waits for (seal.ts). */
+export const indexNames = ["inbox", "due", "dedup"] as const;
+export type IndexName = (typeof indexNames)[number];
+
 export type Context = {
   readonly db: Database;
   readonly dedup: Dedup;
@@ -13,6 +17,6 @@ export type Context = {
   effects: Effects;
   /** Of the group in hand, milliseconds since 1970. */
   nowMs: number;
-  /** Events up to this seq are in the inbox index; the mark of the same name on disk. */
-  sealed: number;
+  /** Up to which seq each index is written; the marks on disk. */
+  readonly sealed: Record<IndexName, number>;
 };

@@ -56,7 +56,7 @@ export function prepareCancelStep(ctx: Context) {
     `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND endpoint = ?`,
   );
   return ({ endpoint, deliveriesMax }: { endpoint: number; deliveriesMax: number }): { done: boolean } => {
-    const rows = waiting.all(endpoint, ctx.sealed, deliveriesMax);
+    const rows = waiting.all(endpoint, ctx.sealed.due, deliveriesMax);
     for (const { event, org } of rows) {
       cancel.run(ctx.nowMs, event, endpoint);
       indexStatus(org, event);

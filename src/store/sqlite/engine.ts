@@ -6,14 +6,14 @@ import { SQLiteError } from "bun:sqlite";
 import { firstSeqOfMs } from "../../base/id.ts";
 import { prepareApply } from "./apply.ts";
 import { prepareCheckpoint } from "./checkpoint.ts";
-import type { Context } from "./context.ts";
+import { type Context, type IndexName, indexNames } from "./context.ts";
 import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
 import { type Migrated, migrate } from "./migrate.ts";
 import type { CommitNotice, Op, OpFailure, OpResult } from "./op.ts";
 import { BUSY_MS, type Durability, openWriter } from "./pragma.ts";
-import { prepareSeal, SEAL_EVENTS } from "./seal.ts";
+import { markName, prepareMark, prepareSeals, SEAL_EVENTS, type Seal } from "./seal.ts";
 
 export type Opened =
   | { readonly kind: "opened"; readonly engine: Engine; readonly lastSeq: number }
@@ -46,7 +46,7 @@ function tooNew(file: string, { found, known }: Extract<Migrated, { kind: "too_n
 
 function addMarks(db: Context["db"]): void {
   const add = db.prepare<void, [string, number]>("INSERT OR IGNORE INTO marks (name, value) VALUES (?, ?)");
-  add.run("sealed", firstSeqOfMs(0));
+  for (const index of indexNames) add.run(markName(index), firstSeqOfMs(0));
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
 }
 
@@ -58,37 +58,42 @@ export class Engine {
   readonly #checkpoint: () => void;
   readonly #sealEvents: number;
   readonly #apply: (op: Op) => OpResult;
-  readonly #seal: (last: number) => void;
+  readonly #seals: readonly Seal[];
+  readonly #mark: (index: IndexName, last: number) => void;
   readonly #begin;
   readonly #commit;
-  #tailEvents: number;
+  /** Events above the mark of each index. */
+  readonly #tail: Record<IndexName, number>;
   #lastSeq: number;
 
   constructor(db: Context["db"], sealEvents: number) {
     this.#sealEvents = sealEvents;
     const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = ?");
-    const sealed = mark.get("sealed")?.value ?? 0;
-    const dedup = new Dedup(db, mark.get("dedup_seed")?.value ?? 0);
+    const markOf = (name: string) => mark.get(name)?.value ?? 0;
+    const sealed = eachIndex((index) => markOf(markName(index)));
+    const dedup = new Dedup(db, markOf("dedup_seed"));
     const nowMs = Date.now();
     this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
     this.#ctx = { db, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
-    dedup.load(db, sealed, nowMs);
+    dedup.load(db, sealed.dedup, nowMs);
     this.#apply = prepareApply(this.#ctx);
-    this.#seal = prepareSeal(this.#ctx);
+    this.#seals = prepareSeals(this.#ctx);
+    this.#mark = prepareMark(this.#ctx);
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
-    this.#lastSeq = maxSeq(db) ?? sealed;
-    this.#tailEvents =
-      db.query<{ n: number }, [number]>("SELECT count(*) AS n FROM events WHERE seq > ?").get(sealed)?.n ?? 0;
+    this.#lastSeq = Math.max(maxSeq(db) ?? 0, ...Object.values(sealed));
+    const above = db.prepare<{ n: number }, [number]>("SELECT count(*) AS n FROM events WHERE seq > ?");
+    this.#tail = eachIndex((index) => above.get(sealed[index])?.n ?? 0);
   }
 
   /** The greatest seq ever given to an event; ids go on above it. */
   get lastSeq(): number {
-    return Math.max(this.#lastSeq, this.#ctx.sealed);
+    return this.#lastSeq;
   }
 
-  get sealed(): number {
-    return this.#ctx.sealed;
+  /** Waiting deliveries of events up to this seq stand in the due index. */
+  get sealedDue(): number {
+    return this.#ctx.sealed.due;
   }
 
   /** Commits these ops as one transaction. When it returns, what has a result that is no failure is on disk. */
@@ -103,9 +108,9 @@ export class Engine {
       const results = this.#transaction(() => ops.map((op) => this.#apply(op)));
       const { effects } = this.#ctx;
       this.#ctx.dedup.commit();
-      this.#tailEvents += effects.inserted;
+      for (const index of indexNames) this.#tail[index] += effects.inserted;
       this.#lastSeq = Math.max(this.#lastSeq, effects.lastSeq);
-      return { results, notice: effects.any ? effects.notice(this.#ctx.sealed) : null };
+      return { results, notice: effects.any ? effects.notice(this.sealedDue) : null };
     } catch (error) {
       const failure = failureOf(error);
       if (failure.failed === "defect" && ops.length > 1) return this.#commitOneByOne(ops);
@@ -119,28 +124,42 @@ export class Engine {
     const notices = parts.map((part) => part.notice).filter((notice) => notice !== null);
     return {
       results: parts.flatMap((part) => part.results),
-      notice: notices.length === 0 ? null : mergeNotices(notices, this.#ctx.sealed),
+      notice: notices.length === 0 ? null : mergeNotices(notices, this.sealedDue),
     };
   }
 
-  /** Work that nobody waits for, between groups: sealing and checkpoints. True when the sealed mark moved. */
+  /**
+   * Work that nobody waits for, between groups: one index sealed, or a checkpoint, never both in one pause. True
+   * when the due index was sealed, which the delivery thread should hear of.
+   */
   maintain(): boolean {
-    let moved = false;
+    const seal = this.#longestTail();
     try {
-      if (this.#tailEvents >= this.#sealEvents) {
-        const last = this.#lastSeq;
-        this.#transaction(() => this.#seal(last));
-        this.#ctx.dedup.sealed(last);
-        this.#ctx.sealed = last;
-        this.#tailEvents = 0;
-        moved = true;
-      }
-      this.#checkpoint();
+      if (seal) this.#sealTail(seal);
+      else this.#checkpoint();
     } catch (error) {
       // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
       if (failureOf(error).failed === "defect") throw error;
+      return false;
     }
-    return moved;
+    return seal?.index === "due";
+  }
+
+  /** The index that most events wait for, when they are enough for a run. */
+  #longestTail(): Seal | undefined {
+    const longest = Math.max(this.#sealEvents, ...Object.values(this.#tail));
+    return this.#seals.find(({ index }) => this.#tail[index] >= longest);
+  }
+
+  #sealTail({ index, write, committed }: Seal): void {
+    const last = this.#lastSeq;
+    this.#transaction(() => {
+      write(last);
+      this.#mark(index, last);
+    });
+    committed(last);
+    this.#ctx.sealed[index] = last;
+    this.#tail[index] = 0;
   }
 
   /** Checkpoints everything into the database file and closes it. */
@@ -170,6 +189,10 @@ export class Engine {
     dedup.rollback();
     fanOut.forgetAll();
   }
+}
+
+function eachIndex(of: (index: IndexName) => number): Record<IndexName, number> {
+  return { inbox: of("inbox"), due: of("due"), dedup: of("dedup") };
 }
 
 function maxSeq(db: Context["db"]): number | null {

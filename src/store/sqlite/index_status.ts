@@ -17,7 +17,7 @@ export function prepareIndexStatus(ctx: Context): (org: number, event: number) =
     "SELECT event FROM inbox WHERE org = ? AND status = ? AND event = ?",
   );
   return (org, event) => {
-    if (event > ctx.sealed) return;
+    if (event > ctx.sealed.inbox) return;
     const status = statusNow.get(event)?.status ?? 0;
     if (present.get(org, status, event)) return;
     remove.run(org, event);

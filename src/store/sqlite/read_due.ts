@@ -70,7 +70,7 @@ export class DueReads {
        WHERE event > ? AND state = 0 AND due_at <= ? AND EXISTS (
          SELECT 1 FROM endpoints p WHERE p.endpoint = d.endpoint AND disabled_at IS NULL AND deleted_at IS NULL)`,
     );
-    this.#sealed = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'sealed'");
+    this.#sealed = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'due_sealed'");
   }
 
   target(endpoint: number): Target | null {

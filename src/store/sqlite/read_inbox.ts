@@ -64,7 +64,7 @@ export class InboxReads {
 
   constructor(db: Database) {
     this.#db = db;
-    this.#sealed = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'sealed'");
+    this.#sealed = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'inbox_sealed'");
     this.#typeOf = db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = ?");
     this.#event = db.prepare<EventRow, [number]>(
       `SELECT seq, org, id, type, dedup_id, payload, ${statusSql("events.seq")} AS status,

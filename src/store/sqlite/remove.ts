@@ -21,7 +21,7 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
   );
   return (org, seq) => {
     for (const statement of statements) statement.run(seq);
-    if (seq <= ctx.sealed) unindex.run(org, seq);
+    if (seq <= ctx.sealed.inbox) unindex.run(org, seq);
     ctx.effects.cancelled.push(seq);
   };
 }
@@ -36,7 +36,7 @@ export function preparePruneStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const look = ctx.db.prepare<Seen, [number, number, number]>(
     `SELECT seq, org, ${statusSql("events.seq")} AS status FROM events
-     WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'sealed') ORDER BY seq LIMIT ?`,
+     WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT ?`,
   );
   const oldestRun = ctx.db.prepare<{ run: number | null }, []>("SELECT min(run) AS run FROM dedup");
   const dropRun = ctx.db.prepare<void, [number]>("DELETE FROM dedup WHERE run = ?");
@@ -86,7 +86,7 @@ export function prepareEraseStep(ctx: Context) {
 
   return ({ org, eventsMax }: { org: number; eventsMax: number }): { done: boolean } => {
     const rows = indexed.all(org, eventsMax);
-    if (rows.length < eventsMax) rows.push(...unsealed.all(ctx.sealed, org, eventsMax - rows.length));
+    if (rows.length < eventsMax) rows.push(...unsealed.all(ctx.sealed.inbox, org, eventsMax - rows.length));
     for (const { seq } of rows) removeEvent(org, seq);
     if (rows.length === eventsMax) return { done: false };
     for (const { endpoint } of endpoints.all(org)) ctx.effects.endpoints.push(endpoint);

@@ -45,7 +45,7 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
     );
     const next = nextState(row.state, op);
     const waits = next === state.waiting;
-    const queued = waits && op.event <= ctx.sealed ? 1 : 0;
+    const queued = waits && op.event <= ctx.sealed.due ? 1 : 0;
     update.run(
       next,
       attempt,

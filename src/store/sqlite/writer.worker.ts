@@ -69,7 +69,7 @@ class Writer {
     if (notice) this.#tell({ notice });
     this.#answer(parts, results, commitMs);
     if (this.#engine.maintain()) {
-      this.#tell({ notice: { due: [], cancelled: [], endpoints: [], sealed: this.#engine.sealed } });
+      this.#tell({ notice: { due: [], cancelled: [], endpoints: [], sealed: this.#engine.sealedDue } });
     }
     if (this.#waiting.length > 0) this.#schedule();
   }
@@ -90,7 +90,7 @@ class Writer {
       const own = results.slice(at, at + ops.length);
       at += ops.length;
       if (from === "main") replies.push(own);
-      else this.#tell({ results: own, sealed: this.#engine.sealed });
+      else this.#tell({ results: own, sealed: this.#engine.sealedDue });
     }
     if (replies.length > 0) parentThread.postMessage(JSON.stringify({ replies, commitMs } satisfies ToMain));
   }
