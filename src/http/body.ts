@@ -26,7 +26,7 @@ export function requireJson(headers: Headers): void {
   if (type.trim() !== "application/json" || !isUtf8) throw new HttpProblem("unsupported_media_type");
 }
 
-/** Reads at most `bytesMax` bytes; throws or rejects with what `tooLarge` makes when there are more. */
+/** Reads at most `bytesMax` bytes; throws `tooLarge()` when there are more. Not async: a layer costs 1 µs a request. */
 export function readBytes(
   request: Request,
   bytesMax: number,

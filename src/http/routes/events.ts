@@ -70,9 +70,15 @@ export function eventRoutes(kit: Kit, deps: Deps) {
       kit.handle(send, async ({ request, principal, startedMs }) => {
         const { org, organization } = principal;
         const limit = organization.rateLimitPerMinute;
-        // Now, not when the request came: a slow body must not set the limiter's clock back.
-        const look = () => eventLimiter.take(org, limit, 0, performance.now());
-        const event = await readEvent(request, look);
+        let event: EventText;
+        try {
+          requireJson(request.headers);
+          event = parseEvent(await readBytes(request, BODY_BYTES_MAX, payloadTooLarge), request.headers);
+        } catch (error) {
+          // A refusal carries the rate limit's headers too. Now, not when the request came: a slow body must not set
+          // the limiter's clock back.
+          throw withHeaders(error, rateHeaders(eventLimiter.take(org, limit, 0, performance.now())));
+        }
         const takenMs = performance.now();
         const allowance = eventLimiter.take(org, limit, 1, takenMs);
         const storingMs = performance.now();
@@ -136,17 +142,6 @@ function accepted(
 }
 
 type EventText = Omit<StoredEvent, "org">;
-
-/** The event in a body. A refusal carries the rate limit's headers too; `look` reads them without counting. */
-async function readEvent(request: Request, look: () => Allowance): Promise<EventText> {
-  try {
-    requireJson(request.headers);
-    const bytes = await readBytes(request, BODY_BYTES_MAX, payloadTooLarge);
-    return parseEvent(bytes, request.headers);
-  } catch (error) {
-    throw withHeaders(error, rateHeaders(look()));
-  }
-}
 
 function parseEvent(bytes: Uint8Array, headers: Headers): EventText {
   const text = decodeText(bytes, headers);
