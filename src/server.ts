@@ -29,6 +29,7 @@ export async function startServer(config: Config, log: Log): Promise<Server> {
     const started = delivery.start(deliveryInit(config, file, channel.port2));
     const { createHttpSide } = await httpCode;
     const http = createHttpSide(config, log, store, async () => [await delivery.metrics()]);
+    store.onCommit = http.onCommit;
     await started;
     const url = http.listen();
     lock.announce(url);
@@ -78,7 +79,6 @@ async function open(config: Config, log: Log, deliveryPort: MessagePort) {
     queuedMax: config.maxQueuedEvents,
     startWriterThread: () => startWriterThread(log),
     deliveryPort,
-    onCommit: () => {},
   });
   if (opened.kind === "refused") throw new Error(opened.detail);
   return opened;

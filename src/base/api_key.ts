@@ -31,8 +31,13 @@ export function newApiKey(environment: Environment): {
 } {
   const keyId = randomBase62(SECRET_AT - KEY_ID_AT);
   const secret = randomBase62(CHECKSUM_AT - SECRET_AT);
+  return { apiKey: formatApiKey(environment, keyId, secret), keyId, secret };
+}
+
+/** The text of a key from its parts. */
+export function formatApiKey(environment: Environment, keyId: string, secret: string): string {
   const body = `zap_${environment}_${keyId}${secret}`;
-  return { apiKey: body + checksum(body), keyId, secret };
+  return body + checksum(body);
 }
 
 /** The parts of a well-formed key, or null: wrong length, alphabet, prefix or checksum. Says nothing of its worth. */

@@ -7,7 +7,17 @@ import { AggregatorRegistry, Counter, Gauge, Registry } from "prom-client";
 import { DISK_BUCKETS, Latency, MICRO_BUCKETS, registerLatencies } from "./latency.ts";
 
 /** Calls into the store whose duration is told apart. */
-export const dbOperations = ["ingest", "ack", "inbox", "event", "keys", "organizations", "webhook"] as const;
+export const dbOperations = [
+  "ingest",
+  "ack",
+  "inbox",
+  "event",
+  "keys",
+  "organizations",
+  "webhook",
+  /** One transaction of the writer, whatever is in it; the others include their waiting for it. */
+  "commit",
+] as const;
 export type DbOperation = (typeof dbOperations)[number];
 
 /** What is read from the store for gauges, at a scrape. */
@@ -22,10 +32,13 @@ export type GaugeSource = () => {
 
 export type Metrics = ReturnType<typeof createMetrics>;
 
-/** Metrics with a registry of their own; `gauges` is asked at each scrape. */
-export function createMetrics(gauges: GaugeSource) {
+/** Metrics with a registry of their own; `gauges` and `keyHashes` (argon2id, since the start) are asked at each scrape. */
+export function createMetrics(gauges: GaugeSource, keyHashes: () => number) {
   const registry = new Registry();
   registerProcess(registry);
+  const hashes =
+    "Hashes of API key secrets that were computed: one per key and five minutes, unless somebody guesses.";
+  readCounter(registry, "key_hashes_total", hashes, keyHashes);
   registerGauges(registry, gauges);
   return { registry, ...counters(registry), ...latencies(registry) };
 }
@@ -126,13 +139,19 @@ function registerProcess(registry: Registry): void {
   const startedSeconds = Math.round(Date.now() / 1_000 - process.uptime());
   const started = "When the process started, in seconds since 1970.";
   gauge(registry, "process_start_time_seconds", started, () => startedSeconds);
+  const cpu = "CPU time of the process, all of its threads.";
+  readCounter(registry, "process_cpu_seconds_total", cpu, cpuSeconds);
+}
+
+/** A counter that somebody else keeps; `read` gives its whole value. */
+function readCounter(registry: Registry, name: string, help: string, read: () => number): void {
   new Counter({
-    name: "process_cpu_seconds_total",
-    help: "CPU time of the process, all of its threads.",
+    name,
+    help,
     registers: [registry],
     collect() {
       this.reset();
-      this.inc(cpuSeconds());
+      this.inc(read());
     },
   });
 }

@@ -28,7 +28,10 @@ function withoutServer(): Deps {
     eventLimiter: absent,
     keyLimiter: absent,
     egress: absent,
-    metrics: createMetrics(() => absent),
+    metrics: createMetrics(
+      () => absent,
+      () => 0,
+    ),
     threadMetrics: async () => [],
     log: absent,
     version: VERSION,

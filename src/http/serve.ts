@@ -20,6 +20,8 @@ const RATE_GRACE_MS = 500;
 const DRAIN_MS = 10_000;
 
 export type HttpSide = {
+  /** The writer committed a transaction: for the metrics. */
+  onCommit(commitMs: number): void;
   /** Starts to listen; returns where, without a slash at the end. */
   listen(): string;
   /** Refuses new connections and answers what is in flight. */
@@ -33,8 +35,11 @@ export function createHttpSide(
   store: Store,
   threadMetrics: () => Promise<readonly unknown[]>,
 ): HttpSide {
-  const metrics = createMetrics(() => store.stats());
   const hashGate = new HashGate();
+  const metrics = createMetrics(
+    () => store.stats(),
+    () => hashGate.hashesTotal,
+  );
   const { onCacheLookup } = metrics;
   const app = createApp({
     config,
@@ -51,6 +56,7 @@ export function createHttpSide(
     startedAtMs: Date.now(),
   });
   return {
+    onCommit: (commitMs) => metrics.db.commit.observe(0, commitMs),
     listen() {
       app.listen({ hostname: config.host, port: config.port });
       const host = config.host.includes(":") ? `[${config.host}]` : config.host;

@@ -35,7 +35,7 @@ test("a latency is counted in each bucket that is not below it, and its sum and 
 });
 
 test("series of several registries are summed where they are the same, and kept where they are not", async () => {
-  const [one, two] = [createMetrics(noGauges), createMetrics(noGauges)];
+  const [one, two] = [createMetrics(noGauges, () => 0), createMetrics(noGauges, () => 0)];
   one.db.inbox.observe(0, 1);
   two.db.inbox.observe(0, 1);
   two.onValidationError("new_code");
@@ -47,10 +47,13 @@ test("series of several registries are summed where they are the same, and kept 
 
 test("gauges are read once for each scrape", async () => {
   let reads = 0;
-  const { registry } = createMetrics(() => {
-    reads++;
-    return noGauges();
-  });
+  const { registry } = createMetrics(
+    () => {
+      reads++;
+      return noGauges();
+    },
+    () => 0,
+  );
   expect(await registry.metrics()).toContain("wal_size_bytes 5");
   await registry.metrics();
   expect(reads).toBe(2);

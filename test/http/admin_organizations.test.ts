@@ -1,10 +1,9 @@
 // The operator's calls, on a server with an ADMIN_TOKEN and on one in open mode.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { type Api, apiOf, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 const TOKEN = "an-admin-token-of-32-characters!";
 let open: TestServer;

@@ -1,11 +1,10 @@
 // What holds for every call: how refusals look, request ids, methods, media types, sizes, CORS.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { openapiDocument } from "../../src/http/openapi.ts";
 import { type Answer, apiOf, type Organization, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let acme: Organization;

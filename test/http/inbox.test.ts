@@ -1,12 +1,11 @@
 // Reading the inbox and acknowledging, with events in every state that a webhook can bring them to.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { eventWithStatus } from "../help/eventually.ts";
 import { answer, type Receiver, startReceiver } from "../help/receiver.ts";
 import { type Api, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let receiver: Receiver;

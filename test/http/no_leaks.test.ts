@@ -1,12 +1,11 @@
 // Whatever is sent, an answer is one of the documented ones: no 500, no stack, no path of ours, no echo of a secret.
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import fc from "fast-check";
 import { problemKinds } from "../../src/http/problem.ts";
 import { type Answer, type Organization, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let acme: Organization;

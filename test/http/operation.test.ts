@@ -1,13 +1,12 @@
 // Health, readiness, metrics, and the documentation's own files.
 
-import { afterAll, beforeAll, describe, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { failedChecks } from "../../src/http/routes/health.ts";
 import { eventWithStatus } from "../help/eventually.ts";
 import { type Receiver, startReceiver } from "../help/receiver.ts";
 import { apiOf, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let receiver: Receiver;

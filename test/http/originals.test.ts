@@ -1,10 +1,9 @@
 // The sixteen tests of the systems that this one follows, by their names, against the real server.
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import { type Organization, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let acme: Organization;

@@ -1,12 +1,11 @@
 // What is sent is what is stored and told: the very JSON text. The corpus is every webhook payload that GitHub
 // documents; the oddities are what a parser would lose.
 
-import { afterAll, beforeAll, expect, setDefaultTimeout, test } from "bun:test";
+import { afterAll, beforeAll, expect, test } from "bun:test";
 import examples from "@octokit/webhooks-examples";
 import { type Organization, TestServer } from "../help/server.ts";
 
 // For a busy machine; no test measures time.
-setDefaultTimeout(60_000);
 
 let server: TestServer;
 let acme: Organization;

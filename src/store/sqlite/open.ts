@@ -17,7 +17,6 @@ export type StoreOptions = {
   readonly startWriterThread: () => Worker;
   /** One end of the channel between the writer and the delivery thread. */
   readonly deliveryPort: MessagePort;
-  readonly onCommit: (commitMs: number, ops: number) => void;
 };
 
 export type OpenedStore =
@@ -37,7 +36,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     locked.lock.release();
     return ready;
   }
-  const writer = new Writer(thread, options.queuedMax, options.onCommit);
+  const writer = new Writer(thread, options.queuedMax);
   const ids = new IdSource(ready.lastSeq);
   const { SqliteStore } = await code;
   const store = new SqliteStore(file, openReader(file), writer, options.queuedMax, ids);

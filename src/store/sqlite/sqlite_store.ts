@@ -194,6 +194,11 @@ export class SqliteStore implements Store {
     };
   }
 
+  /** Called with the duration of each transaction of the writer. */
+  set onCommit(onCommit: (commitMs: number) => void) {
+    this.#writer.onCommit = onCommit;
+  }
+
   /** Writes what waits, checkpoints and closes. */
   async close(): Promise<void> {
     this.#db.close(false);

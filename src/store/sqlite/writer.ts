@@ -19,21 +19,21 @@ type Entry = {
 export class Writer {
   readonly #port: Channel;
   readonly #queuedMax: number;
-  readonly #onCommit: (commitMs: number, ops: number) => void;
   #waiting: Entry[] = [];
   /** In the order sent, which is the order of the answers. */
   readonly #sent: Entry[][] = [];
   #queued = 0;
   #scheduled = false;
   #closed: (() => void) | null = null;
+  /** Told the duration of each transaction. */
+  onCommit: (commitMs: number) => void = () => {};
   /** Why the last group failed, null while writes work. */
   failure: string | null = null;
 
   /** @param queuedMax ops waiting or being written, beyond which a new one is refused as overloaded */
-  constructor(port: Channel, queuedMax: number, onCommit: (commitMs: number, ops: number) => void) {
+  constructor(port: Channel, queuedMax: number) {
     this.#port = port;
     this.#queuedMax = queuedMax;
-    this.#onCommit = onCommit;
     listen(port, (text: string) => this.#receive(text));
   }
 
@@ -95,7 +95,7 @@ export class Writer {
       this.#settle(entries, results);
     }
     this.#queued -= ops;
-    this.#onCommit(commitMs, ops);
+    this.onCommit(commitMs);
     if (this.#closed && this.queued === 0) this.#port.postMessage("close");
   }
 
