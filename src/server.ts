@@ -28,7 +28,7 @@ export async function startServer(config: Config, log: Log): Promise<Server> {
   try {
     const started = delivery.start(deliveryInit(config, file, channel.port2));
     const { createHttpSide } = await httpCode;
-    const http = createHttpSide(config, log, store, async () => [await delivery.metrics()]);
+    const http = createHttpSide(config, log, store, delivery);
     store.onCommit = http.onCommit;
     await started;
     const url = http.listen();

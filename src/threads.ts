@@ -10,6 +10,8 @@ export type DeliveryThread = {
   start(init: DeliveryInit): Promise<void>;
   /** The thread's metrics, as prom-client's JSON. */
   metrics(): Promise<unknown>;
+  /** For how long the oldest delivery that could be sent has been due; 0 when none is. */
+  lagSeconds(): Promise<number>;
   /** No new attempts; resolves when what is in flight is settled. */
   stop(): Promise<void>;
 };
@@ -44,6 +46,10 @@ export function startDeliveryThread(log: Log): DeliveryThread {
     async metrics() {
       const answer = await ask("metrics", () => worker.postMessage("metrics"));
       return answer.kind === "metrics" ? answer.metrics : [];
+    },
+    async lagSeconds() {
+      const answer = await ask("lag", () => worker.postMessage("lag"));
+      return answer.kind === "lag" ? answer.seconds : 0;
     },
     async stop() {
       await ask("stopped", () => worker.postMessage("stop"));

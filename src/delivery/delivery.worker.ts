@@ -30,6 +30,7 @@ export type DeliveryInit = {
 export type FromDelivery =
   | { readonly kind: "started" }
   | { readonly kind: "metrics"; readonly metrics: unknown }
+  | { readonly kind: "lag"; readonly seconds: number }
   | { readonly kind: "stopped" };
 
 /** What is in flight at the stop gets this long; a receiver that hangs longer is sent to again after the start. */
@@ -55,8 +56,9 @@ function start(init: DeliveryInit): void {
     if ("notice" in message) dispatcher.notice(message.notice);
     else dispatcher.replied(message.results, message.sealed);
   });
-  listen(parentThread, async (word: "metrics" | "stop") => {
+  listen(parentThread, async (word: "metrics" | "lag" | "stop") => {
     if (word === "metrics") answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });
+    else if (word === "lag") answer({ kind: "lag", seconds: dispatcher.lagSeconds(Date.now()) });
     else {
       await stop(dispatcher, sender);
       db.close(); // the writer is then the last one, and leaves no WAL file behind

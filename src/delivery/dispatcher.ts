@@ -77,6 +77,18 @@ export class Dispatcher {
     this.#pump();
   }
 
+  /**
+   * For how long the oldest delivery that could be sent has been due; 0 when none is. A lane without room waits for
+   * its endpoint, which says nothing about this process.
+   */
+  lagSeconds(nowMs: number): number {
+    let oldestMs = nowMs;
+    for (const lane of this.#lanes.values()) {
+      if (lane.hasRoom) oldestMs = Math.min(oldestMs, lane.nextDueMs() ?? nowMs);
+    }
+    return (nowMs - oldestMs) / 1000;
+  }
+
   /** No new attempts; resolves when those in flight are answered and settled, or were given up. */
   stop(): Promise<void> {
     this.#stopped = true;

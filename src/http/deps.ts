@@ -10,10 +10,7 @@ import type { HashGate } from "./key_hash.ts";
 import type { createAddressLimiter, Limiter } from "./limit.ts";
 
 export type Deps = {
-  readonly config: Pick<
-    Config,
-    "host" | "adminToken" | "metricsToken" | "corsOrigins" | "disableWebhookDelivery"
-  >;
+  readonly config: Pick<Config, "host" | "adminToken" | "metricsToken" | "corsOrigins">;
   readonly store: Store;
   readonly authenticator: Authenticator;
   /** The one that the authenticator uses too. */
@@ -27,6 +24,8 @@ export type Deps = {
   readonly metrics: Metrics;
   /** The other threads' metrics, each as `registry.getMetricsAsJSON()` gives it. */
   readonly threadMetrics: () => Promise<readonly unknown[]>;
+  /** For how long the oldest delivery that could be sent has been due; 0 when none is. */
+  readonly deliveryLagSeconds: () => Promise<number>;
   readonly log: Log;
   readonly version: string;
   /** Milliseconds since 1970. */

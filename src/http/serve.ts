@@ -28,12 +28,11 @@ export type HttpSide = {
   stop(): Promise<void>;
 };
 
-/** @param threadMetrics the other threads' metrics, each as `registry.getMetricsAsJSON()` gives it */
 export function createHttpSide(
   config: Config,
   log: Log,
   store: Store,
-  threadMetrics: () => Promise<readonly unknown[]>,
+  delivery: { metrics(): Promise<unknown>; lagSeconds(): Promise<number> },
 ): HttpSide {
   const hashGate = new HashGate();
   const metrics = createMetrics(
@@ -50,7 +49,8 @@ export function createHttpSide(
     keyLimiter: createAddressLimiter(),
     egress: egressOf(config),
     metrics,
-    threadMetrics,
+    threadMetrics: async () => [await delivery.metrics()],
+    deliveryLagSeconds: () => delivery.lagSeconds(),
     log,
     version: VERSION,
     startedAtMs: Date.now(),

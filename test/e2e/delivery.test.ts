@@ -140,6 +140,7 @@ test("receivers that refuse, hang, drip or never end are failures, and delay no 
   for (let i = 0; i < 20; i++) await send(nobody, { type: "t", payload: i });
   for (let i = 0; i < 20; i++) await send(healthy, { type: "t", payload: i });
   await good.waitFor(20);
+  expect((await at.api().get("/health/ready")).status).toBe(200);
   const stuck = await sick[1]?.organization.api.get("/api/inbox?status=delivered");
   expect(stuck?.body.events).toEqual([]);
   for (const { organization } of sick) {
