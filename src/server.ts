@@ -22,7 +22,7 @@ export type Server = {
 export async function startServer(config: Config, log: Log): Promise<Server> {
   const channel = new MessageChannel();
   const delivery = startDeliveryThread(log);
-  const opening = open(config, log, channel.port1);
+  const opening = open(config, log, config.disableWebhookDelivery ? null : channel.port1);
   const httpCode = import("./http/serve.ts");
   const { store, lock, file } = await opening;
   try {
@@ -59,7 +59,7 @@ export async function createKeyOffline(
   const { newApiKey } = await import("./base/api_key.ts");
   const { hashSecret } = await import("./http/key_hash.ts");
   const { generatedKey } = await import("./wire/key.ts");
-  const { store, lock } = await open(config, log, new MessageChannel().port1);
+  const { store, lock } = await open(config, log, null);
   try {
     const { apiKey, keyId, secret } = newApiKey("live");
     const key = { keyId, secretHash: await hashSecret(secret), name: null, scopes, expiresAtMs: null };
@@ -72,7 +72,7 @@ export async function createKeyOffline(
   }
 }
 
-async function open(config: Config, log: Log, deliveryPort: MessagePort) {
+async function open(config: Config, log: Log, deliveryPort: MessagePort | null) {
   const opened = await openStore({
     dataDir: config.dataDir,
     durability: config.durability,

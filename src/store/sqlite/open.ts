@@ -15,8 +15,8 @@ export type StoreOptions = {
   readonly queuedMax: number;
   /** Starts the writer thread; called once the data directory is ours. */
   readonly startWriterThread: () => Worker;
-  /** One end of the channel between the writer and the delivery thread. */
-  readonly deliveryPort: MessagePort;
+  /** One end of the channel between the writer and the delivery thread; null when nothing is delivered. */
+  readonly deliveryPort: MessagePort | null;
 };
 
 export type OpenedStore =
@@ -51,6 +51,6 @@ function startWriter(
   return new Promise((resolve) => {
     listen(thread, (text: string) => resolve(JSON.parse(text) as WriterReady));
     const init: WriterInit = { file, durability, delivery: deliveryPort };
-    thread.postMessage(init, [deliveryPort]);
+    thread.postMessage(init, deliveryPort ? [deliveryPort] : []);
   });
 }

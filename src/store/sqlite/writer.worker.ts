@@ -7,11 +7,14 @@ import { type Engine, openEngine } from "./engine.ts";
 import { decodeOps, type Op, type OpResult, type ToDelivery, type ToMain } from "./op.ts";
 import type { Durability } from "./pragma.ts";
 
-/** The first message. `delivery` is one end of a channel whose other end the delivery thread has. */
+/**
+ * The first message. `delivery` is one end of a channel whose other end the delivery thread has; null when nothing is
+ * delivered, and then nobody is woken for it.
+ */
 export type WriterInit = {
   readonly file: string;
   readonly durability: Durability;
-  readonly delivery: MessagePort;
+  readonly delivery: MessagePort | null;
 };
 
 /** The first answer, as JSON. */
@@ -36,18 +39,18 @@ listen(parentThread, (data: WriterInit) => {
 
 class Writer {
   readonly #engine: Engine;
-  readonly #delivery: Channel;
+  readonly #delivery: Channel | null;
   #waiting: Part[] = [];
   #scheduled = false;
 
-  constructor(engine: Engine, delivery: Channel) {
+  constructor(engine: Engine, delivery: Channel | null) {
     this.#engine = engine;
     this.#delivery = delivery;
   }
 
   start(): void {
     listen(parentThread, (text: string) => (text === "close" ? this.#close() : this.#add("main", text)));
-    listen(this.#delivery, (text: string) => this.#add("delivery", text));
+    if (this.#delivery) listen(this.#delivery, (text: string) => this.#add("delivery", text));
   }
 
   #add(from: Part["from"], text: string): void {
@@ -66,8 +69,10 @@ class Writer {
     this.#scheduled = false;
     const parts = this.#takeGroup();
     const { results, commitMs, notice } = this.#engine.commitGroup(parts.flatMap((part) => part.ops));
+    this.#answerMain(parts, results, commitMs);
+    // Before the answers to the delivery thread itself: what it settles may be of an event that it has not heard of.
     if (notice) this.#tell({ notice });
-    this.#answer(parts, results, commitMs);
+    this.#answerDelivery(parts, results);
     if (this.#engine.maintain()) {
       this.#tell({ notice: { due: [], cancelled: [], endpoints: [], sealed: this.#engine.sealedDue } });
     }
@@ -83,20 +88,19 @@ class Writer {
     return this.#waiting.splice(0, next < 0 ? this.#waiting.length : Math.max(1, next));
   }
 
-  #answer(parts: readonly Part[], results: readonly OpResult[], commitMs: number): void {
-    const replies: (readonly OpResult[])[] = [];
-    let at = 0;
-    for (const { from, ops } of parts) {
-      const own = results.slice(at, at + ops.length);
-      at += ops.length;
-      if (from === "main") replies.push(own);
-      else this.#tell({ results: own, sealed: this.#engine.sealedDue });
-    }
+  #answerMain(parts: readonly Part[], results: readonly OpResult[], commitMs: number): void {
+    const replies = resultsOf("main", parts, results);
     if (replies.length > 0) parentThread.postMessage(JSON.stringify({ replies, commitMs } satisfies ToMain));
   }
 
+  #answerDelivery(parts: readonly Part[], results: readonly OpResult[]): void {
+    for (const own of resultsOf("delivery", parts, results)) {
+      this.#tell({ results: own, sealed: this.#engine.sealedDue });
+    }
+  }
+
   #tell(message: ToDelivery): void {
-    this.#delivery.postMessage(JSON.stringify(message));
+    this.#delivery?.postMessage(JSON.stringify(message));
   }
 
   #close(): void {
@@ -104,4 +108,13 @@ class Writer {
     this.#engine.close();
     parentThread.postMessage("closed");
   }
+}
+
+/** The results of each string of ops that came from this side, in order. */
+function resultsOf(from: Part["from"], parts: readonly Part[], results: readonly OpResult[]): OpResult[][] {
+  let at = 0;
+  return parts.flatMap((part) => {
+    at += part.ops.length;
+    return part.from === from ? [results.slice(at - part.ops.length, at)] : [];
+  });
 }
