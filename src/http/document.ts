@@ -8,6 +8,7 @@ import { Problem } from "../wire/problem.ts";
 import { describedComponents, PARAMETERS, reference, SCHEMA_PREFIX } from "./describe.ts";
 import { introduction } from "./introduction.ts";
 import { tags } from "./operation.ts";
+import { describeRoutes } from "./route.ts";
 
 type Json = Record<string, unknown>;
 
@@ -15,6 +16,7 @@ type Json = Record<string, unknown>;
 export async function documentOf(app: AnyElysia, version: string): Promise<object> {
   // Loaded when it is asked for: it takes longer to load than all the rest of the server.
   const { toOpenAPISchema } = await import("@elysiajs/openapi");
+  describeRoutes(app);
   const { paths } = toOpenAPISchema(app);
   return {
     openapi: "3.1.2",
