@@ -8,7 +8,7 @@ import { VERSION } from "../base/version.ts";
 import { encodeOps, type ToDelivery } from "../store/sqlite/op.ts";
 import { openReader } from "../store/sqlite/pragma.ts";
 import { DueReads } from "../store/sqlite/read_due.ts";
-import { parseEgress } from "../webhook/guard.ts";
+import { egressOf } from "../webhook/guard.ts";
 import { createDeliveryMetrics } from "./delivery_metrics.ts";
 import { Dispatcher } from "./dispatcher.ts";
 import { Post } from "./post.ts";
@@ -42,9 +42,7 @@ function start(init: DeliveryInit): void {
   const writer: Channel = init.writer;
   const log = createLog(init.log);
   const metrics = createDeliveryMetrics();
-  const egress = parseEgress(init.allowPrivate === false ? undefined : init.allowPrivate);
-  if (!egress.ok) throw new Error(egress.detail); // the configuration was checked before: ours
-  const sender = createSender({ egress: egress.egress, userAgentVersion: VERSION });
+  const sender = createSender({ egress: egressOf(init.allowPrivate), userAgentVersion: VERSION });
   const post = new Post({ ...init, sender, onAttempt: metrics.onAttempt });
   const db = openReader(init.file);
   const reads = new DueReads(db);

@@ -47,11 +47,6 @@ export class Lane {
     return this.open && this.#sending < this.#window;
   }
 
-  /** Nothing in memory and nothing in flight: the lane may be forgotten when nothing waits on disk either. */
-  get idle(): boolean {
-    return this.#held.size === 0 && this.#taken.size === 0 && this.#diskDueMs === null;
-  }
-
   /** A waiting delivery of an unsealed event. A closed lane holds nothing: it reads all when it is opened. */
   hold(event: number, dueAtMs: number): void {
     if (!this.open || this.#held.has(event) || this.#taken.has(event)) return;

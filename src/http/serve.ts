@@ -5,7 +5,7 @@ import { createMetrics } from "../base/metrics.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config } from "../config.ts";
 import type { Store } from "../store/store.ts";
-import { type Egress, parseEgress } from "../webhook/guard.ts";
+import { egressOf } from "../webhook/guard.ts";
 import { createApp } from "./app.ts";
 import { createAuthenticator } from "./auth.ts";
 import { HashGate } from "./key_hash.ts";
@@ -47,7 +47,7 @@ export function createHttpSide(
     hashGate,
     eventLimiter: new Limiter<number>({ graceMs: RATE_GRACE_MS }),
     keyLimiter: createAddressLimiter(),
-    egress: egressOf(config),
+    egress: egressOf(config.webhookAllowPrivate),
     metrics,
     threadMetrics: async () => [await delivery.metrics()],
     deliveryLagSeconds: () => delivery.lagSeconds(),
@@ -67,10 +67,4 @@ export function createHttpSide(
       await app.server?.stop(true);
     },
   };
-}
-
-function egressOf({ webhookAllowPrivate }: Config): Egress {
-  const parsed = parseEgress(webhookAllowPrivate === false ? undefined : webhookAllowPrivate);
-  if (!parsed.ok) throw new Error(parsed.detail);
-  return parsed.egress;
 }

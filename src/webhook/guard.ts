@@ -48,6 +48,13 @@ export function parseEgress(setting: true | readonly string[] | undefined): Pars
   return { ok: true, egress: { allowPrivate: false, allowed } };
 }
 
+/** The guard for a setting that was checked when the configuration was loaded; throws on any other. */
+export function egressOf(setting: boolean | readonly string[]): Egress {
+  const parsed = parseEgress(setting === false ? undefined : setting);
+  if (!parsed.ok) throw new Error(parsed.detail);
+  return parsed.egress;
+}
+
 /** Whether a webhook URL may be stored and tried: its scheme, its credentials, its host as far as that is known now. */
 export function checkUrl(url: string, egress: Egress): CheckedUrl {
   const parsed = URL.parse(url);
