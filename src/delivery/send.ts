@@ -6,7 +6,7 @@ import type { LookupAddress } from "node:dns";
 import { lookup as systemLookup } from "node:dns/promises";
 import http from "node:http";
 import https from "node:https";
-import type { LookupFunction } from "node:net";
+import type { LookupFunction, Socket } from "node:net";
 import { blockedDetail, checkAddress, checkUrl, type Egress } from "../webhook/guard.ts";
 import { type WebhookEvent, webhookBody, webhookHeaders } from "../webhook/request.ts";
 import { signatureHeader } from "../webhook/sign.ts";
@@ -14,6 +14,13 @@ import type { AttemptErrorKind, AttemptOutcome } from "../webhook/verdict.ts";
 
 const ANSWER_BYTES_MAX = 64 * 1024;
 const EXCERPT_BYTES_MAX = 1024;
+/**
+ * Of an answer with its headers and framing. The parser takes empty lines before an answer, and zeros before a chunk's
+ * size, without end: a receiver that sent nothing else took the thread's whole time, 1 GB a second, until the deadline.
+ */
+const RAW_BYTES_MAX = 2 * ANSWER_BYTES_MAX;
+/** 100 Continue, 103 Early Hints and such before the answer. Without end they stopped the thread for 300 ms at a time. */
+const INTERIM_ANSWERS_MAX = 100;
 const ROUTES_MAX = 1000;
 
 /** Shorter than the 60-75 s of common servers and load balancers, so that mostly it is we who close an idle connection. */
@@ -255,8 +262,10 @@ class Exchange {
   #request: http.ClientRequest | null = null;
   #deadline: ReturnType<typeof setTimeout> | undefined;
   #isSettled = false;
+  #socket: Socket | null = null;
   /** What the connection had read before this request, from answers to earlier ones. */
   #bytesReadBefore = 0;
+  #interimAnswers = 0;
 
   constructor(target: Target, inFlight: Set<Exchange>) {
     this.#target = target;
@@ -280,6 +289,7 @@ class Exchange {
     this.#isSettled = true;
     clearTimeout(this.#deadline);
     this.#inFlight.delete(this);
+    this.#socket?.off("data", this.#limitRaw);
     this.#done.resolve(this.#answer.result(error));
     // Sent whole and answered whole, it has given its connection back. Any other loses it: what would still come on it,
     // or still has to go (a receiver that answers at once and never reads the rest), is nobody's any more.
@@ -300,9 +310,8 @@ class Exchange {
     const options = { method: "POST", host, port, path, headers, agent };
     const request = (route.protocol === "https:" ? https : http).request(options);
     this.#request = request;
-    request.on("socket", (socket) => {
-      this.#bytesReadBefore = socket.bytesRead;
-    });
+    request.on("socket", (socket) => this.#watch(socket));
+    request.on("information", () => this.#limitInterim());
     request.on("response", (response) => this.#answer.read(response, (error) => this.#settle(error)));
     request.on("upgrade", () => {
       this.#settle(problem("bad_response", "The endpoint switched protocols instead of answering."));
@@ -310,6 +319,30 @@ class Exchange {
     request.on("error", (error) => this.#failed(request, error));
     request.on("close", () => this.#failed(request, null));
     request.end(body);
+  }
+
+  #watch(socket: Socket): void {
+    this.#socket = socket;
+    this.#bytesReadBefore = socket.bytesRead;
+    socket.on("data", this.#limitRaw);
+  }
+
+  #bytesRead(): number {
+    return (this.#socket?.bytesRead ?? 0) - this.#bytesReadBefore;
+  }
+
+  /** Called after the parser, which has then taken from these bytes what is in them of an answer. */
+  readonly #limitRaw = (): void => {
+    if (this.#bytesRead() <= RAW_BYTES_MAX) return;
+    const message = `No answer was in the first ${RAW_BYTES_MAX / 1024} KB.`;
+    this.#settle(this.#answer.hasBegun ? null : problem("bad_response", message));
+  };
+
+  #limitInterim(): void {
+    this.#interimAnswers++;
+    if (this.#interimAnswers <= INTERIM_ANSWERS_MAX) return;
+    const message = `More than ${INTERIM_ANSWERS_MAX} interim answers (1xx) came.`;
+    this.#settle(problem("bad_response", message));
   }
 
   /** Nothing decides here once an answer has begun: its own end or close does, also with surplus bytes behind it. */
@@ -321,7 +354,7 @@ class Exchange {
 
   /** Whether a kept connection had died before any answer to this. The second try is on a new one: there is no third. */
   #isStale(request: http.ClientRequest, error: Error | null): boolean {
-    if (!request.reusedSocket || (request.socket?.bytesRead ?? 0) > this.#bytesReadBefore) return false;
+    if (!request.reusedSocket || this.#bytesRead() > 0) return false;
     return error === null || kindOf(error) === "connection_reset";
   }
 

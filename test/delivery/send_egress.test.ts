@@ -1,19 +1,9 @@
-// Where the sender connects to: the egress guard at work on real connections, names, and certificates.
-import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
-import path from "node:path";
+// Where the sender connects to: the egress guard at work on real connections, and names that change their answer.
+// Certificates are in send_tls.test.ts.
+import { describe, expect, test } from "bun:test";
 import type { Lookup } from "../../src/delivery/send.ts";
-import { answer, type Program, type Receiver } from "../help/receiver.ts";
-import {
-  attempt,
-  endAfterEachTest,
-  receiver,
-  resolving,
-  runScript,
-  SEND_MODULE,
-  sender,
-} from "../help/sending.ts";
+import { answer, type Receiver } from "../help/receiver.ts";
+import { attempt, endAfterEachTest, receiver, resolving, sender } from "../help/sending.ts";
 
 endAfterEachTest();
 
@@ -60,18 +50,168 @@ describe("the egress guard", () => {
     expect(other.connectionsSeen).toBe(0);
   });
 
-  test("connects to the address it checked: the name is asked once for each connection", async () => {
-    const one = receiver({ kind: "close_after_answer" });
-    const rebinding = receiver(undefined, { hostname: "127.0.0.2", port: one.port });
-    let turn = 0;
-    const lookup: Lookup = (_hostname, done) =>
-      done([{ address: turn++ === 0 ? "127.0.0.1" : "127.0.0.2", family: 4 }]);
+  // Each is 127.0.0.1 to one parser or another.
+  test.each([
+    ...[
+      "127.0.0.1",
+      "127.0.0.1.",
+      "127.1",
+      "2130706433",
+      "017700000001",
+      "0x7f000001",
+      "0x7f.0.0.01",
+      "0177.1",
+    ],
+    ...[
+      "１２７.0.0.1",
+      "127。0。0。1",
+      "%31%32%37.0.0.1",
+      "①②⑦.⓪.⓪.①",
+      "localhost",
+      "LOCALHOST.",
+      "a.localhost",
+      "0",
+    ],
+    ...[
+      "[::1]",
+      "[::127.0.0.1]",
+      "[::ffff:127.0.0.1]",
+      "[::ffff:7f00:1]",
+      "[64:ff9b::7f00:1]",
+      "[2002:7f00:1::]",
+    ],
+  ])("connects to nothing for https://%s/, and names the setting", async (host) => {
+    const one = receiver();
+    const lookup = resolving("127.0.0.1");
+    const outcome = await sender([], lookup).send(attempt(`https://${host}:${one.port}/`));
+    expect(outcome.error?.kind).toBe("blocked_address");
+    expect(outcome.error?.message).toContain("WEBHOOK_ALLOW_PRIVATE");
+    expect(lookup.asked).toEqual([]);
+    expect(one.connectionsSeen).toBe(0);
+  });
+
+  test.each(["127.1", "2130706433", "0x7f.1", "１２７.0.0.1", "127.0.0.1."])(
+    "connects to the plain address that http://%s/ stands for, when that is listed",
+    async (host) => {
+      const one = receiver();
+      const outcome = await sender(["127.0.0.1"]).send(attempt(`http://${host}:${one.port}/`));
+      expect(outcome).toMatchObject({ status: 200, error: null });
+      expect(one.received[0]?.header("host")).toBe(`127.0.0.1:${one.port}`);
+    },
+  );
+
+  test.each(["", "127.1", "2130706433", "0x7f000001", "127.0.0.1.", "[::1]", "127.0.0.1:80", "localhost"])(
+    "connects to nothing when a resolver answers with %j, even if everything is open",
+    async (address) => {
+      const one = receiver();
+      const outcome = await sender(true, resolving(address)).send(attempt(`http://odd.test:${one.port}/`));
+      expect(outcome.error?.kind).toBe("blocked_address");
+      expect(one.connectionsSeen).toBe(0);
+    },
+  );
+
+  test("opens a listed network to its last address and not to the one beyond, as a literal and by name", async () => {
+    const { port } = receiver();
+    const at = Object.fromEntries(
+      [3, 4, 5, 6, 7, 8].map((last) => [last, receiver(undefined, { hostname: `127.0.0.${last}`, port })]),
+    );
+    for (const [last, one] of Object.entries(at)) {
+      const isListed = last >= "4" && last <= "7";
+      const { send } = sender(["127.0.0.4/30"], resolving(`127.0.0.${last}`));
+      for (const host of [`127.0.0.${last}`, "name.test"]) {
+        const outcome = await send(attempt(`http://${host}:${port}/`));
+        expect([host, last, outcome.status]).toEqual([host, last, isListed ? 200 : null]);
+        expect(outcome.error?.kind).toBe(isListed ? undefined : "blocked_address");
+        if (!isListed) expect(outcome.error?.message).toContain("WEBHOOK_ALLOW_PRIVATE");
+      }
+      expect(one.received).toHaveLength(isListed ? 2 : 0);
+      expect(one.connectionsSeen > 0).toBe(isListed);
+    }
+  });
+
+  test("asks the machine's own resolver no differently: of localhost it takes what is listed", async () => {
+    const one = receiver();
+    const url = `http://localhost:${one.port}/`;
+    expect(await sender(["127.0.0.1"]).send(attempt(url))).toMatchObject({ status: 200, error: null });
+    const { status } = await sender(["::1"]).send(attempt(url)); // refused there, or there is no ::1
+    expect(status).toBeNull();
+    expect(one.connectionsSeen).toBe(1);
+  });
+});
+
+describe("a name that changes its answer (DNS rebinding)", () => {
+  /** Two machines on one port; only the first is allowed. `lookup` gives one address an ask, the last one for ever. */
+  function rebinding(...answers: ("allowed" | "refused")[]) {
+    const allowed = receiver();
+    const refused = receiver(undefined, { hostname: "127.0.0.2", port: allowed.port });
+    let asked = 0;
+    const lookup: Lookup = (_hostname, done) => {
+      const now = answers[Math.min(asked++, answers.length - 1)];
+      done([{ address: now === "allowed" ? "127.0.0.1" : "127.0.0.2", family: 4 }]);
+    };
     const { send } = sender(["127.0.0.1"], lookup);
-    expect((await send(attempt(`http://rebinding.test:${one.port}/`))).status).toBe(200);
-    await one.idle();
-    expect((await send(attempt(`http://rebinding.test:${one.port}/`))).error?.kind).toBe("blocked_address");
-    expect(turn).toBe(2);
-    expect(rebinding.connectionsSeen).toBe(0);
+    const post = () => send(attempt(`http://rebinding.test:${allowed.port}/`));
+    return { allowed, refused, post, asked: () => asked };
+  }
+
+  test("is asked once for each connection: the address that was checked is the one connected to", async () => {
+    const { allowed, refused, post, asked } = rebinding("allowed", "refused");
+    allowed.on("*", { kind: "close_after_answer" });
+    expect((await post()).status).toBe(200);
+    await allowed.idle();
+    expect((await post()).error?.kind).toBe("blocked_address");
+    expect(asked()).toBe(2);
+    expect(refused.connectionsSeen).toBe(0);
+  });
+
+  test("is refused while it leads to a refused address, and reached when it leads to an allowed one", async () => {
+    const { allowed, refused, post, asked } = rebinding("refused", "allowed");
+    expect((await post()).error).toMatchObject({
+      kind: "blocked_address",
+      message: expect.stringContaining("WEBHOOK_ALLOW_PRIVATE"),
+    });
+    expect((await post()).status).toBe(200);
+    expect(asked()).toBe(2);
+    expect(allowed.received).toHaveLength(1);
+    expect(refused.connectionsSeen).toBe(0);
+  });
+
+  test("is still reached by a kept connection, which leads where was checked; a new one is refused", async () => {
+    const { allowed, refused, post, asked } = rebinding("allowed", "refused");
+    for (let turn = 0; turn < 3; turn++) expect((await post()).status).toBe(200);
+    expect(asked()).toBe(1);
+    const kinds = (await Promise.all([post(), post()])).map(({ error }) => error?.kind ?? "delivered");
+    expect(kinds.sort()).toEqual(["blocked_address", "delivered"]);
+    expect(allowed.connectionsSeen).toBe(1);
+    expect(refused.connectionsSeen).toBe(0);
+  });
+
+  test("is checked anew when its kept connection dies under a request that then goes out again", async () => {
+    const { allowed, refused, post, asked } = rebinding("allowed", "refused");
+    allowed.on("*", () => (allowed.received.length === 1 ? answer() : { kind: "hang_up" }));
+    expect((await post()).status).toBe(200);
+    expect((await post()).error?.kind).toBe("blocked_address");
+    expect(asked()).toBe(2);
+    expect(allowed.received).toHaveLength(2);
+    expect(refused.connectionsSeen).toBe(0);
+  });
+
+  test("shares no connection with another name or another port", async () => {
+    const [here, there] = [receiver(), receiver()];
+    const elsewhere = receiver(undefined, { hostname: "127.0.0.2", port: here.port });
+    const lookup: Lookup = (hostname, done) =>
+      done([{ address: hostname === "b.test" ? "127.0.0.2" : "127.0.0.1", family: 4 }]);
+    const { send } = sender(["127.0.0.0/8"], lookup);
+    for (let turn = 0; turn < 2; turn++) {
+      for (const host of [`a.test:${here.port}`, `b.test:${here.port}`, `a.test:${there.port}`]) {
+        expect((await send(attempt(`http://${host}/`))).status).toBe(200);
+      }
+    }
+    const hosts = (one: Receiver) => one.received.map(({ header }) => header("host"));
+    expect(hosts(here)).toEqual([`a.test:${here.port}`, `a.test:${here.port}`]);
+    expect(hosts(elsewhere)).toEqual([`b.test:${here.port}`, `b.test:${here.port}`]);
+    expect(hosts(there)).toEqual([`a.test:${there.port}`, `a.test:${there.port}`]);
+    for (const one of [here, there, elsewhere]) expect(one.connectionsSeen).toBe(1);
   });
 });
 
@@ -108,104 +248,3 @@ describe("a name", () => {
     expect((await send(attempt(`http://two.test:${one.port}/`))).status).toBe(200);
   });
 });
-
-const openssl = Bun.which("openssl");
-if (openssl === null)
-  console.warn("The TLS tests of the sender did not run: there is no openssl here to make certificates.");
-
-describe.if(openssl !== null)("over TLS", () => {
-  let directory = "";
-  beforeAll(() => {
-    directory = mkdtempSync(path.join(tmpdir(), "send-tls-"));
-    makeCertificates(directory);
-  });
-  afterAll(() => rmSync(directory, { recursive: true, force: true }));
-
-  function tlsReceiver(program?: Program): Receiver {
-    const read = (name: string) => readFileSync(path.join(directory, name), "utf8");
-    return receiver(program, { tls: { cert: read("right.pem"), key: read("right.key") } });
-  }
-
-  /** In a process of its own, since whom to trust is read from the environment at a process's start. */
-  async function outcomesFrom(hosts: string[], port: number, environment: Record<string, string>) {
-    const script = `
-      const { createSender } = await import(${JSON.stringify(SEND_MODULE)});
-      const lookup = (_, done) => done([{ address: "127.0.0.1", family: 4 }]);
-      const sender = createSender({ egress: { allowPrivate: true, allowed: [] }, userAgentVersion: "1", lookup });
-      const event = { id: "1", type: "t", timestampMs: 0, data: "1" };
-      const attempt = { timeoutMs: 30000, attemptNumber: 1, event, secretKeys: [new Uint8Array(32)] };
-      const outcomes = [];
-      for (const host of ${JSON.stringify(hosts)}) {
-        outcomes.push(await sender.send({ ...attempt, url: "https://" + host + ":${port}/" }));
-      }
-      console.log(JSON.stringify(outcomes));`;
-    return JSON.parse(await runScript(script, environment));
-  }
-
-  test("a certificate of the right name from a trusted CA is accepted, and its connection is used again", async () => {
-    const one = tlsReceiver();
-    const trust = { NODE_EXTRA_CA_CERTS: path.join(directory, "ca.pem") };
-    const outcomes = await outcomesFrom(["right.test", "right.test", "RIGHT.test"], one.port, trust);
-    expect(outcomes).toMatchObject(Array.from({ length: 3 }, () => ({ status: 200, error: null })));
-    expect(one.received[0]?.header("host")).toBe(`right.test:${one.port}`);
-    expect(one.connectionsSeen).toBe(1);
-  });
-
-  test("a certificate of another name is refused, and nothing is sent", async () => {
-    const one = tlsReceiver();
-    const trust = { NODE_EXTRA_CA_CERTS: path.join(directory, "ca.pem") };
-    const outcomes = await outcomesFrom(["wrong.test", "127.0.0.1"], one.port, trust);
-    expect(outcomes).toMatchObject(
-      Array.from({ length: 2 }, () => ({ status: null, error: { kind: "tls_failed" } })),
-    );
-    expect(outcomes[0].error.message).toContain("ERR_TLS_CERT_ALTNAME_INVALID");
-    expect(one.received).toEqual([]);
-  });
-
-  test("a certificate from an unknown CA is refused, also where the environment asks to accept all", async () => {
-    const one = tlsReceiver();
-    for (const environment of [{}, { NODE_TLS_REJECT_UNAUTHORIZED: "0" }]) {
-      const outcomes = await outcomesFrom(["right.test"], one.port, environment);
-      expect(outcomes).toMatchObject([{ status: null, error: { kind: "tls_failed" } }]);
-    }
-    expect(one.received).toEqual([]);
-  });
-
-  test("a connection that was kept and is closed under a request makes it go out again", async () => {
-    const one = tlsReceiver(() => (one.received.length === 2 ? { kind: "hang_up" } : answer()));
-    const trust = { NODE_EXTRA_CA_CERTS: path.join(directory, "ca.pem") };
-    const outcomes = await outcomesFrom(["right.test", "right.test"], one.port, trust);
-    expect(outcomes).toMatchObject(Array.from({ length: 2 }, () => ({ status: 200, error: null })));
-    expect(one.received.map(({ connection }) => connection)).toEqual([1, 1, 2]);
-  });
-
-  test("a proxy named in the environment does not get the request, since it would choose the address", async () => {
-    const [one, proxy] = [tlsReceiver(), receiver()];
-    const environment = {
-      NODE_EXTRA_CA_CERTS: path.join(directory, "ca.pem"),
-      HTTPS_PROXY: proxy.url,
-      HTTP_PROXY: proxy.url,
-      ALL_PROXY: proxy.url,
-      NODE_USE_ENV_PROXY: "1",
-    };
-    expect(await outcomesFrom(["right.test"], one.port, environment)).toMatchObject([{ status: 200 }]);
-    expect(proxy.connectionsSeen).toBe(0);
-  });
-});
-
-/** ca.pem, and right.pem with right.key for the name right.test. */
-function makeCertificates(directory: string): void {
-  const run = (command: string) => {
-    const { exitCode, stderr } = Bun.spawnSync([openssl ?? "openssl", ...command.split(" ")], {
-      cwd: directory,
-    });
-    if (exitCode !== 0) throw new Error(`openssl ${command}: ${stderr}`);
-  };
-  writeFileSync(path.join(directory, "extensions"), "subjectAltName=DNS:right.test");
-  const newKey = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes";
-  run(`req -x509 ${newKey} -keyout ca.key -out ca.pem -subj /CN=TestCA -days 2`);
-  run(`req ${newKey} -keyout right.key -out right.csr -subj /CN=right.test`);
-  run(
-    "x509 -req -in right.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out right.pem -days 2 -extfile extensions",
-  );
-}

@@ -1,7 +1,10 @@
 // A webhook receiver for tests: a real HTTP/1.1 server on 127.0.0.1 that records every request and answers, or
 // misbehaves, as its paths were told. It writes bytes to sockets itself, since no HTTP library would lie about a length,
 // drip a header or reset. Waiting is by signal: next(), waitFor(), idle(); nothing here sleeps. It reads bodies by
-// content-length only, which is how the product sends.
+// content-length only, which is how the product sends. At the end: the certificates that it shows over TLS.
+
+import { generateKeyPairSync, type KeyObject, randomBytes, sign } from "node:crypto";
+import { isIP } from "node:net";
 import type { Socket, TLSOptions } from "bun";
 
 export interface Received {
@@ -16,6 +19,8 @@ export interface Received {
   receivedAtMs: number;
   /** Which connection it came on, counted from 1: equal numbers mean that a connection was reused. */
   connection: number;
+  /** The name that the client asked for in the TLS handshake (SNI); null when it named none. */
+  servername: string | null;
 }
 
 /** What a path does with a request. Drips send a byte each 5 ms, for ever. */
@@ -34,13 +39,17 @@ export type Behavior =
   | { kind: "drip_headers" }
   | { kind: "drip_body"; status: number }
   | { kind: "endless_body"; status: number }
+  | { kind: "endless"; start: string; rest: string } // `start` once, and then `rest` for ever
   | { kind: "raw"; bytes: string; thenEnd: boolean };
 
 export type Program = Behavior | ((received: Received) => Behavior);
 
 export interface ReceiverOptions {
-  /** What happens to a connection before it says anything: served, left hanging, or reset. */
-  onConnect?: "serve" | "hang" | "reset";
+  /**
+   * What happens to a connection before it says anything: served, left hanging, or reset. "unread" reads nothing and
+   * "unread_body" nothing after the first bytes: then a large request cannot even be written to its end.
+   */
+  onConnect?: "serve" | "hang" | "reset" | "unread" | "unread_body";
   /** 127.0.0.1 unless told; any 127.x.y.z is a machine of its own. */
   hostname?: string;
   port?: number;
@@ -98,7 +107,7 @@ export function startReceiver(options: ReceiverOptions = {}): Receiver {
 }
 
 const OK_BYTES = Buffer.from("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
-const ENDLESS_CHUNK = Buffer.alloc(16 * 1024, "y");
+const ENDLESS_CHUNK_BYTES = 16 * 1024;
 const DRIP_MS = 5;
 const HEAD_END = "\r\n\r\n";
 
@@ -108,7 +117,8 @@ interface Connection {
   unread: Buffer;
   /** What the socket did not take yet. */
   unsent: Buffer[];
-  isEndless: boolean;
+  /** What is sent again and again when nothing else is left to send. */
+  endless: Buffer | null;
   endsWhenSent: boolean;
   /** Of a drip or of a slow answer. */
   timer: ReturnType<typeof setTimeout> | undefined;
@@ -126,7 +136,7 @@ export class Receiver {
   readonly #open = new Set<Peer>();
   readonly #waiters = new Set<Waiter>();
   readonly #listener: Bun.TCPSocketListener<Connection>;
-  readonly #options: ReceiverOptions;
+  #options: ReceiverOptions;
   #taken = 0;
 
   constructor(options: ReceiverOptions) {
@@ -194,6 +204,12 @@ export class Receiver {
     for (const socket of this.#open) socket.end();
   }
 
+  /** Reads what was left unread, for a socket that does not read does not hear of its end either. */
+  readOn(): void {
+    this.#options = { ...this.#options, onConnect: "hang" };
+    for (const socket of this.#open) socket.resume();
+  }
+
   /** Closes everything; whoever still waits is told. May be called twice. */
   stop(): void {
     this.#listener.stop(true);
@@ -222,12 +238,13 @@ export class Receiver {
       number: this.connectionsSeen,
       unread: Buffer.alloc(0),
       unsent: [],
-      isEndless: false,
+      endless: null,
       endsWhenSent: false,
       timer: undefined,
     };
     this.#open.add(socket);
     if (this.#options.onConnect === "reset") socket.terminate();
+    if (this.#options.onConnect === "unread") socket.pause();
     this.#signal();
   }
 
@@ -238,12 +255,14 @@ export class Receiver {
   }
 
   #receive(socket: Peer, bytes: Buffer): void {
-    if (this.#options.onConnect === "hang") return;
+    const { onConnect } = this.#options;
+    if (onConnect === "unread_body") socket.pause();
+    if (onConnect !== undefined && onConnect !== "serve") return;
     const connection = socket.data;
     connection.unread =
       connection.unread.length === 0 ? Buffer.from(bytes) : Buffer.concat([connection.unread, bytes]);
     for (;;) {
-      const parsed = parseRequest(connection);
+      const parsed = parseRequest(connection, servernameOf(socket));
       if (parsed === null) return;
       this.received.push(parsed);
       this.#behave(socket, parsed);
@@ -260,7 +279,7 @@ export class Receiver {
 }
 
 /** Takes one complete request off the connection's bytes; null when there is none yet. */
-function parseRequest(connection: Connection): Received | null {
+function parseRequest(connection: Connection, servername: string | null): Received | null {
   const { unread } = connection;
   const headLength = unread.indexOf(HEAD_END);
   if (headLength === -1) return null;
@@ -273,7 +292,14 @@ function parseRequest(connection: Connection): Received | null {
   if (unread.length < bodyEnd) return null;
   connection.unread = unread.subarray(bodyEnd);
   const body = unread.toString("utf8", bodyStart, bodyEnd);
-  return { method, path, rawHeaders, header, body, receivedAtMs: Date.now(), connection: connection.number };
+  const { number } = connection;
+  return { method, path, rawHeaders, header, body, receivedAtMs: Date.now(), connection: number, servername };
+}
+
+/** Bun's types say that it is always a text; it is undefined without TLS and without SNI. */
+function servernameOf(socket: Peer): string | null {
+  const name: string | undefined = socket.getServername();
+  return name ?? null;
 }
 
 function splitHeader(line: string): [string, string] {
@@ -310,8 +336,10 @@ function perform(socket: Peer, behavior: Behavior): void {
       drip(socket, `HTTP/1.1 ${behavior.status} Drip\r\ncontent-length: 1000000\r\n\r\n`);
       break;
     case "endless_body":
-      socket.data.isEndless = true;
-      send(socket, Buffer.from(`HTTP/1.1 ${behavior.status} Endless\r\n\r\n`));
+      sendEndlessly(socket, `HTTP/1.1 ${behavior.status} Endless\r\n\r\n`, "y");
+      break;
+    case "endless":
+      sendEndlessly(socket, behavior.start, behavior.rest);
       break;
     case "raw":
       socket.data.endsWhenSent = behavior.thenEnd;
@@ -336,6 +364,11 @@ function drip(socket: Peer, head: string): void {
   socket.data.timer = setInterval(() => socket.write("d"), DRIP_MS);
 }
 
+function sendEndlessly(socket: Peer, start: string, rest: string): void {
+  socket.data.endless = Buffer.from(rest.repeat(Math.ceil(ENDLESS_CHUNK_BYTES / rest.length)), "latin1");
+  send(socket, Buffer.from(start, "latin1"));
+}
+
 function send(socket: Peer, bytes: Buffer): void {
   socket.data.unsent.push(bytes);
   flush(socket);
@@ -346,7 +379,7 @@ function flush(socket: Peer): void {
   const { data } = socket;
   if (data === undefined) return;
   for (;;) {
-    if (data.unsent.length === 0 && data.isEndless) data.unsent.push(ENDLESS_CHUNK);
+    if (data.unsent.length === 0 && data.endless !== null) data.unsent.push(data.endless);
     const [first] = data.unsent;
     if (first === undefined) break;
     const written = socket.write(first);
@@ -358,3 +391,97 @@ function flush(socket: Peer): void {
   }
   if (data.endsWhenSent) socket.end();
 }
+
+export interface CertificateOptions {
+  /** Names and IPv4 addresses that it is good for; the first is its subject. */
+  names: readonly [string, ...string[]];
+  /** When its validity begins and ends; a day ago and in a day unless told. */
+  validFromMs?: number;
+  validUntilMs?: number;
+}
+
+/** Certificate and key as Bun.listen takes them. */
+export type Certified = { cert: string; key: string };
+type Issuer = { subject: string; key: KeyObject };
+
+/** An authority of its own for a test: nobody trusts it but who is given `pem`. It takes no openssl on the machine. */
+export function createAuthority() {
+  const { publicKey, privateKey: key } = newKeys();
+  const [subject] = CA_NAMES;
+  const pem = certificatePem({ names: CA_NAMES }, publicKey, { subject, key }, IS_CA);
+  return { pem, issue: (options: CertificateOptions) => certified(options, { subject, key }) };
+}
+
+/** A certificate that vouches for itself, or one that the issuer vouches for. */
+export function certified(options: CertificateOptions, issuer?: Issuer): Certified {
+  const { names } = options;
+  const { publicKey, privateKey } = newKeys();
+  const signer = issuer ?? { subject: names[0], key: privateKey };
+  const cert = certificatePem(options, publicKey, signer, alternativeNames(names));
+  return { cert, key: privateKey.export({ type: "pkcs8", format: "pem" }).toString() };
+}
+
+const DAY_MS = 86_400_000;
+const CA_NAMES = ["Test CA"] as const;
+const newKeys = () => generateKeyPairSync("ec", { namedCurve: "P-256" });
+
+/** X.509 version 3 in DER (RFC 5280, section 4.1). */
+function certificatePem(options: CertificateOptions, key: KeyObject, issuer: Issuer, extension: Buffer) {
+  const { names, validFromMs = Date.now() - DAY_MS, validUntilMs = Date.now() + DAY_MS } = options;
+  const signed = sequence(
+    der(0xa0, der(0x02, [2])),
+    der(0x02, [1], randomBytes(8)),
+    ECDSA_WITH_SHA256,
+    distinguishedName(issuer.subject),
+    sequence(derTime(validFromMs), derTime(validUntilMs)),
+    distinguishedName(names[0]),
+    key.export({ type: "spki", format: "der" }),
+    der(0xa3, sequence(extension)),
+  );
+  const whole = sequence(signed, ECDSA_WITH_SHA256, der(0x03, [0], sign("sha256", signed, issuer.key)));
+  const lines = whole.toString("base64").replace(/.{64}/g, "$&\n");
+  return `-----BEGIN CERTIFICATE-----\n${lines}\n-----END CERTIFICATE-----\n`;
+}
+
+/** Tag, length, content. */
+function der(tag: number, ...parts: readonly (Uint8Array | readonly number[])[]): Buffer {
+  const content = Buffer.concat(parts.map((part) => Uint8Array.from(part)));
+  const { length } = content;
+  const longLength = length < 0x100 ? [0x81, length] : [0x82, length >> 8, length & 0xff];
+  return Buffer.concat([Uint8Array.of(tag, ...(length < 0x80 ? [length] : longLength)), content]);
+}
+
+function sequence(...parts: readonly Uint8Array[]): Buffer {
+  return der(0x30, ...parts);
+}
+
+function objectId(hex: string): Buffer {
+  return der(0x06, Buffer.from(hex, "hex"));
+}
+
+/** UTCTime, with two digits of the year: RFC 5280 wants it until 2049. */
+function derTime(ms: number): Buffer {
+  return der(
+    0x17,
+    Buffer.from(
+      new Date(ms)
+        .toISOString()
+        .slice(2)
+        .replace(/[-:T]|\.\d+/g, ""),
+    ),
+  );
+}
+
+function distinguishedName(name: string): Buffer {
+  return sequence(der(0x31, sequence(objectId("550403"), der(0x0c, Buffer.from(name)))));
+}
+
+function alternativeNames(names: readonly string[]): Buffer {
+  const general = names.map((name) =>
+    isIP(name) === 4 ? der(0x87, name.split(".").map(Number)) : der(0x82, Buffer.from(name)),
+  );
+  return sequence(objectId("551d11"), der(0x04, sequence(...general)));
+}
+
+const ECDSA_WITH_SHA256 = sequence(objectId("2a8648ce3d040302"));
+const IS_CA = sequence(objectId("551d13"), der(0x01, [0xff]), der(0x04, sequence(der(0x01, [0xff]))));
