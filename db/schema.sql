@@ -6,7 +6,7 @@ CREATE TABLE marks (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE organizations (
-  org INTEGER PRIMARY KEY,
+  org INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
   name TEXT NOT NULL,
   tier TEXT NOT NULL,
@@ -31,18 +31,28 @@ CREATE TABLE api_keys (
 CREATE INDEX api_keys_org ON api_keys (org, created_at, key_id);
 
 CREATE TABLE endpoints (
-  endpoint INTEGER PRIMARY KEY,
+  endpoint INTEGER PRIMARY KEY AUTOINCREMENT,
   id TEXT NOT NULL UNIQUE,
   org INTEGER NOT NULL REFERENCES organizations (org),
   name TEXT, -- 'default' for the one of /api/webhook/config
   url TEXT NOT NULL,
-  event_types TEXT NOT NULL DEFAULT '["*"]',
-  signing_secret TEXT NOT NULL,
+  description TEXT,
+  event_types TEXT NOT NULL, -- a JSON list of patterns
+  secrets TEXT NOT NULL, -- JSON of the signing secrets and the own headers, sealed when ENCRYPTION_KEY is set
+  header_names TEXT NOT NULL, -- a JSON list, for people to see
+  max_in_flight INTEGER,
+  rate_limit_per_second INTEGER,
+  ordered INTEGER NOT NULL,
+  timeout_ms INTEGER,
   created_at INTEGER NOT NULL,
   updated_at INTEGER NOT NULL,
   disabled_at INTEGER, -- its deliveries are held
-  disabled_reason TEXT,
-  deleted_at INTEGER -- kept while deliveries tell of it
+  disabled_reason TEXT, -- manual, gone, failing
+  deleted_at INTEGER, -- kept while deliveries tell of it
+  aging INTEGER NOT NULL DEFAULT 0, -- 1: what waits is being put in the order of age, and nothing is sent
+  failures INTEGER NOT NULL DEFAULT 0, -- in a row
+  failing_since INTEGER, -- the first of them
+  paused_until INTEGER -- nothing is sent before: an open breaker's next probe, a Retry-After, an ordered retry
 ) STRICT;
 
 CREATE UNIQUE INDEX endpoints_name ON endpoints (org, name) WHERE deleted_at IS NULL AND name IS NOT NULL;
@@ -63,13 +73,16 @@ CREATE TABLE deliveries (
   endpoint INTEGER NOT NULL,
   state INTEGER NOT NULL, -- 0 waiting, 1 delivered, 2 dead_letter, 3 cancelled
   attempts INTEGER NOT NULL,
-  due_at INTEGER, -- of a waiting one
+  attempts_before INTEGER NOT NULL, -- those of rounds before the last retry or replay, which starts the schedule anew
+  due_at INTEGER, -- of a waiting one; negative: due now, in the order of age (src/store/sqlite/due.ts)
   queued INTEGER NOT NULL, -- 1: waiting and sealed, so it stands in deliveries_due
   updated_at INTEGER NOT NULL,
   PRIMARY KEY (event, endpoint)
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX deliveries_due ON deliveries (endpoint, due_at, event) WHERE queued = 1;
+
+CREATE INDEX deliveries_dead ON deliveries (endpoint, event) WHERE state = 2;
 
 CREATE TABLE attempts (
   event INTEGER NOT NULL,
@@ -88,9 +101,36 @@ CREATE TABLE acks (
   acked_at INTEGER NOT NULL
 ) STRICT;
 
+CREATE TABLE tombstones (
+  org INTEGER NOT NULL,
+  event INTEGER NOT NULL,
+  PRIMARY KEY (org, event)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE replays (
+  replay INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  org INTEGER NOT NULL,
+  endpoint INTEGER NOT NULL,
+  statuses TEXT NOT NULL, -- a JSON list
+  event_types TEXT NOT NULL, -- a JSON list of patterns
+  missing_only INTEGER NOT NULL,
+  first_event INTEGER NOT NULL,
+  last_event INTEGER NOT NULL,
+  done_to INTEGER NOT NULL, -- events up to this one were looked at
+  queued INTEGER NOT NULL, -- deliveries put back so far
+  created_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL,
+  completed_at INTEGER
+) STRICT;
+
+CREATE INDEX replays_running ON replays (replay) WHERE completed_at IS NULL;
+
+CREATE INDEX replays_org ON replays (org);
+
 CREATE TABLE inbox (
   org INTEGER NOT NULL,
-  status INTEGER NOT NULL, -- 0 pending, 1 failed, 2 dead_letter, 3 delivered
+  status INTEGER NOT NULL, -- 0 pending, 1 failed, 2 dead_letter, 3 delivered, 4 delivered and yet a delivery waits
   event INTEGER NOT NULL,
   PRIMARY KEY (org, status, event)
 ) STRICT, WITHOUT ROWID;

@@ -12,7 +12,7 @@ export function freshSchema(): string {
   const db = new Database(":memory:", { strict: true });
   migrate(db);
   const rows = db.query<{ sql: string }, []>(
-    "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid",
+    "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%' ORDER BY rowid",
   );
   const statements = rows.all().map((row) => `${row.sql};\n`);
   return `-- The schema of a fresh database. Made by \`bun scripts/schema.ts\`; do not edit.\n\n${statements.join("\n")}`;

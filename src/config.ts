@@ -12,6 +12,7 @@ import {
   origins,
   path,
   type Reader,
+  secretKeys,
   token,
   wholeNumber,
   yesOrNo,
@@ -35,6 +36,8 @@ export interface Config {
   /** true: every address may be called. A list: public addresses and these ranges (CIDR). */
   readonly webhookAllowPrivate: boolean | readonly string[];
   readonly disableWebhookDelivery: boolean;
+  /** Hexadecimal, 32 bytes each: the first seals, all open. Empty: signing secrets are stored as they are. */
+  readonly encryptionKeys: readonly string[];
   readonly retentionDays: number;
   readonly maxQueuedEvents: number;
   readonly logLevel: "debug" | "info" | "warn" | "error" | "silent";
@@ -136,6 +139,16 @@ const TABLE: { readonly [K in keyof Config]: Setting<Config[K]> } = {
     help:
       "full: on disk (fsync) before the answer. " +
       "normal: survives a crash of the process, not of the machine.",
+  }),
+  encryptionKeys: setting<readonly string[]>(secretKeys, [], {
+    name: "ENCRYPTION_KEY",
+    group: "Storage",
+    value: "KEY",
+    example: TOKEN_EXAMPLE,
+    secret: true,
+    help:
+      "Encrypts signing secrets and endpoints' own headers in the database: 32 bytes in hexadecimal. " +
+      "To exchange it: NEW,OLD for one start.",
   }),
   retentionDays: setting(wholeNumber(1, 36_500), 1, {
     name: "RETENTION_DAYS",

@@ -76,6 +76,7 @@ async function open(config: Config, log: Log, deliveryPort: MessagePort | null) 
   const opened = await openStore({
     dataDir: config.dataDir,
     durability: config.durability,
+    encryptionKeys: config.encryptionKeys,
     queuedMax: config.maxQueuedEvents,
     startWriterThread: () => startWriterThread(log),
     deliveryPort,
@@ -90,6 +91,7 @@ function deliveryInit(config: Config, file: string, writer: MessagePort): Delive
     writer,
     retryScheduleMs: config.retryScheduleMs,
     timeoutMs: config.webhookTimeoutMs,
+    encryptionKeys: config.encryptionKeys,
     allowPrivate: config.webhookAllowPrivate,
     enabled: !config.disableWebhookDelivery,
     log: { level: config.logLevel, format: config.logFormat },

@@ -3,7 +3,8 @@
 
 import type { Log } from "./base/log.ts";
 import { listen } from "./base/thread.ts";
-import type { DeliveryInit, FromDelivery } from "./delivery/delivery.worker.ts";
+import type { DeliveryInit, FromDelivery, ToDeliveryThread } from "./delivery/delivery.worker.ts";
+import type { TestOutcome } from "./delivery/post.ts";
 
 export type DeliveryThread = {
   /** Hands over what it works with; resolves when it has found what a restart left waiting. */
@@ -12,6 +13,8 @@ export type DeliveryThread = {
   metrics(): Promise<unknown>;
   /** For how long the oldest delivery that could be sent has been due; 0 when none is. */
   lagSeconds(): Promise<number>;
+  /** Sends a test to an endpoint now; null when there is no such endpoint. */
+  test(endpoint: number): Promise<TestOutcome | null>;
   /** No new attempts; resolves when what is in flight is settled. */
   stop(): Promise<void>;
 };
@@ -28,31 +31,43 @@ export function startDeliveryThread(log: Log): DeliveryThread {
     "delivery",
     log,
   );
-  const answers: { kind: FromDelivery["kind"]; resolve: (answer: FromDelivery) => void }[] = [];
+  const waiting: { isAnswer: (answer: FromDelivery) => boolean; resolve: (answer: FromDelivery) => void }[] =
+    [];
   listen(worker, (text: string) => {
     const answer = JSON.parse(text) as FromDelivery;
-    const at = answers.findIndex(({ kind }) => kind === answer.kind);
-    for (const { resolve } of answers.splice(at, at < 0 ? 0 : 1)) resolve(answer);
+    const at = waiting.findIndex(({ isAnswer }) => isAnswer(answer));
+    for (const { resolve } of waiting.splice(at, at < 0 ? 0 : 1)) resolve(answer);
   });
-  const ask = (kind: FromDelivery["kind"], send: () => void): Promise<FromDelivery> =>
-    new Promise((resolve) => {
-      answers.push({ kind, resolve });
-      send();
-    });
+  const answerWhere = <A extends FromDelivery>(isAnswer: (answer: FromDelivery) => answer is A): Promise<A> =>
+    new Promise((resolve) => waiting.push({ isAnswer, resolve: resolve as (answer: FromDelivery) => void }));
+  const answerOf = <K extends FromDelivery["kind"]>(kind: K) =>
+    answerWhere((answer): answer is Extract<FromDelivery, { kind: K }> => answer.kind === kind);
+  const ask = (asked: ToDeliveryThread) => worker.postMessage(JSON.stringify(asked));
+  let requests = 0;
   return {
     async start(init) {
-      await ask("started", () => worker.postMessage(init, [init.writer]));
+      worker.postMessage(init, [init.writer]);
+      await answerOf("started");
     },
     async metrics() {
-      const answer = await ask("metrics", () => worker.postMessage("metrics"));
-      return answer.kind === "metrics" ? answer.metrics : [];
+      ask({ ask: "metrics" });
+      return (await answerOf("metrics")).metrics;
     },
     async lagSeconds() {
-      const answer = await ask("lag", () => worker.postMessage("lag"));
-      return answer.kind === "lag" ? answer.seconds : 0;
+      ask({ ask: "lag" });
+      return (await answerOf("lag")).seconds;
+    },
+    async test(endpoint) {
+      const request = requests++;
+      ask({ ask: "test", request, endpoint });
+      type Tested = Extract<FromDelivery, { kind: "test" }>;
+      const isTest = (answer: FromDelivery): answer is Tested =>
+        answer.kind === "test" && answer.request === request;
+      return (await answerWhere(isTest)).outcome;
     },
     async stop() {
-      await ask("stopped", () => worker.postMessage("stop"));
+      ask({ ask: "stop" });
+      await answerOf("stopped");
     },
   };
 }

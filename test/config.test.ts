@@ -7,6 +7,8 @@ import fc from "fast-check";
 import { type Config, isLoopback, loadConfig, openMode, SETTINGS, settingsTable } from "../src/config.ts";
 
 const TOKEN = "0123456789abcdef0123456789abcdef";
+const KEY = "a0".repeat(32);
+const OLD_KEY = "0B".repeat(32);
 
 function load(env: Record<string, string>, flags: Record<string, string> = {}): Config {
   const loaded = loadConfig(env, flags);
@@ -31,6 +33,7 @@ test("without any setting, the defaults are the documented ones", () => {
     metricsToken: null,
     dataDir: "./data",
     durability: "full",
+    encryptionKeys: [],
     retentionDays: 30,
     maxQueuedEvents: 10_000,
     retryScheduleMs: [5_000, 60_000, 300_000, 1_800_000, 2 * h, 5 * h, 10 * h, 14 * h, 20 * h, 24 * h],
@@ -61,6 +64,8 @@ describe("a setting takes", () => {
       ["https://a.example.com", "http://localhost:5173"],
     ],
     ["DURABILITY", "NORMAL", "durability", "normal"],
+    ["ENCRYPTION_KEY", KEY, "encryptionKeys", [KEY]],
+    ["ENCRYPTION_KEY", `${KEY}, ${OLD_KEY}`, "encryptionKeys", [KEY, OLD_KEY.toLowerCase()]],
     ["RETRY_SCHEDULE", "1s,2s,4s,8s,16s", "retryScheduleMs", [1_000, 2_000, 4_000, 8_000, 16_000]],
     ["RETRY_SCHEDULE", "150ms", "retryScheduleMs", [150]],
     ["WEBHOOK_TIMEOUT", "1m", "webhookTimeoutMs", 60_000],
@@ -180,6 +185,25 @@ describe("tokens", () => {
       }),
     );
   });
+
+  test.each([
+    ["64 characters", KEY.slice(1)],
+    ["64 characters", `${KEY.slice(1)}g`],
+    ["64 characters", TOKEN],
+    ["key 2 of 2", `${KEY},${TOKEN}`],
+    ["key 3 of 3", `${KEY},${OLD_KEY},`],
+    ["one key twice", `${KEY},${KEY.toUpperCase()}`],
+  ])(
+    "an ENCRYPTION_KEY that cannot be one is refused, with the reason (%s), and not repeated",
+    (why, text) => {
+      for (const detail of [refusal({ ENCRYPTION_KEY: text }), refusal({}, { "encryption-key": text })]) {
+        expect(detail).toStartWith("ENCRYPTION_KEY");
+        expect(detail).toContain(why);
+        expect(detail).toContain("=$(openssl rand -hex 32)");
+        for (const part of text.split(",").filter((one) => one !== "")) expect(detail).not.toContain(part);
+      }
+    },
+  );
 
   test("a short ADMIN_TOKEN is refused and not repeated", () => {
     const detail = refusal({ ADMIN_TOKEN: "hunter2hunter2x" });

@@ -4,7 +4,8 @@
 
 /** 2024-01-01: keeps a seq below 2^53, the largest exact JavaScript integer, until the year 2093. */
 const EPOCH_MS = 1_704_067_200_000;
-const COUNTER_SIZE = 4096;
+/** Keys of one millisecond: the 12 bits of the counter. */
+export const SEQS_PER_MS = 4096;
 /** Random tails are drawn 1 024 at a time: one system call per id would cost more than the rest of it. */
 const POOL_IDS = 1024;
 const PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
@@ -21,18 +22,18 @@ export function isId(text: string): boolean {
 export function seqOfId(id: string): number | null {
   if (!PATTERN.test(id)) return null;
   const ms = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
-  const seq = (ms - EPOCH_MS) * COUNTER_SIZE + Number.parseInt(id.slice(15, 18), 16);
+  const seq = (ms - EPOCH_MS) * SEQS_PER_MS + Number.parseInt(id.slice(15, 18), 16);
   return seq >= 0 && Number.isSafeInteger(seq) ? seq : null;
 }
 
 /** When the row of this key was accepted, in milliseconds since 1970. */
 export function msOfSeq(seq: number): number {
-  return Math.floor(seq / COUNTER_SIZE) + EPOCH_MS;
+  return Math.floor(seq / SEQS_PER_MS) + EPOCH_MS;
 }
 
 /** The first key of a millisecond: rows at or after `ms` have keys at or above it. May be negative before 2024. */
 export function firstSeqOfMs(ms: number): number {
-  return (ms - EPOCH_MS) * COUNTER_SIZE;
+  return (ms - EPOCH_MS) * SEQS_PER_MS;
 }
 
 /** The UUIDv7 with this key and these 16 hexadecimal characters at its end (the first of them 8, 9, a or b). */
@@ -46,7 +47,7 @@ function msPrefix(ms: number): string {
 }
 
 function rest(seq: number, tailHex: string): string {
-  const counter = (seq % COUNTER_SIZE).toString(16).padStart(3, "0");
+  const counter = (seq % SEQS_PER_MS).toString(16).padStart(3, "0");
   return `${counter}-${tailHex.slice(0, 4)}-${tailHex.slice(4)}`;
 }
 

@@ -95,6 +95,20 @@ export function token(charactersMin: number): Reader<string> {
   };
 }
 
+/**
+ * Keys of 32 bytes in hexadecimal, separated by commas; given back in lower case. The text is not repeated in what is
+ * said about it.
+ */
+export function secretKeys(text: string): Read<readonly string[]> {
+  const keys = text.split(",").map((key) => key.trim().toLowerCase());
+  const wrong = keys.findIndex((key) => !/^[0-9a-f]{64}$/.test(key));
+  if (wrong !== -1) {
+    const which = keys.length === 1 ? "it" : `key ${wrong + 1} of ${keys.length}`;
+    return fail(`${which} is not 32 bytes in hexadecimal (64 characters of 0-9 a-f)`);
+  }
+  return new Set(keys).size === keys.length ? done(keys) : fail("it names one key twice");
+}
+
 /** Web origins separated by commas, or `*` alone. Given back as browsers send them: lower case, no default port. */
 export function origins(text: string): Read<readonly string[]> {
   const parts = text.split(",").map((part) => part.trim());

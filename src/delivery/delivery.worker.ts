@@ -3,6 +3,7 @@
 // thousand TLS handshakes delay no ingest, and a page of 8 MiB delays no webhook.
 
 import { createLog, type LogOptions } from "../base/log.ts";
+import { createSecretBox } from "../base/secret_box.ts";
 import { type Channel, listen, parentThread } from "../base/thread.ts";
 import { VERSION } from "../base/version.ts";
 import { encodeOps, type ToDelivery } from "../store/sqlite/op.ts";
@@ -11,7 +12,7 @@ import { DueReads } from "../store/sqlite/read_due.ts";
 import { egressOf } from "../webhook/guard.ts";
 import { createDeliveryMetrics } from "./delivery_metrics.ts";
 import { Dispatcher } from "./dispatcher.ts";
-import { Post } from "./post.ts";
+import { Post, type TestOutcome } from "./post.ts";
 import { createSender } from "./send.ts";
 
 /** The first message. `writer` is one end of a channel whose other end the writer thread has. */
@@ -20,17 +21,25 @@ export type DeliveryInit = {
   readonly writer: MessagePort;
   readonly retryScheduleMs: readonly number[];
   readonly timeoutMs: number;
+  /** What seals signing secrets, in hexadecimal. */
+  readonly encryptionKeys: readonly string[];
   readonly allowPrivate: boolean | readonly string[];
   /** False: nothing is sent, and what is due stays due. */
   readonly enabled: boolean;
   readonly log: LogOptions;
 };
 
-/** An answer to the main thread, as JSON. */
+/** What the main thread asks, as JSON after the first message. */
+export type ToDeliveryThread =
+  | { readonly ask: "metrics" | "lag" | "stop" }
+  | { readonly ask: "test"; readonly request: number; readonly endpoint: number };
+
+/** An answer to the main thread, as JSON. `request` tells tests apart: they are answered in any order. */
 export type FromDelivery =
   | { readonly kind: "started" }
   | { readonly kind: "metrics"; readonly metrics: unknown }
   | { readonly kind: "lag"; readonly seconds: number }
+  | { readonly kind: "test"; readonly request: number; readonly outcome: TestOutcome | null }
   | { readonly kind: "stopped" };
 
 /** What is in flight at the stop gets this long; a receiver that hangs longer is sent to again after the start. */
@@ -45,7 +54,7 @@ function start(init: DeliveryInit): void {
   const sender = createSender({ egress: egressOf(init.allowPrivate), userAgentVersion: VERSION });
   const post = new Post({ ...init, sender, onAttempt: metrics.onAttempt });
   const db = openReader(init.file);
-  const reads = new DueReads(db);
+  const reads = new DueReads(db, createSecretBox(init.encryptionKeys));
   const dispatcher = new Dispatcher(reads, post, (ops) => writer.postMessage(encodeOps(ops)), log);
 
   listen(writer, (text: string) => {
@@ -54,10 +63,14 @@ function start(init: DeliveryInit): void {
     if ("notice" in message) dispatcher.notice(message.notice);
     else dispatcher.replied(message.results, message.sealed);
   });
-  listen(parentThread, async (word: "metrics" | "lag" | "stop") => {
-    if (word === "metrics") answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });
-    else if (word === "lag") answer({ kind: "lag", seconds: dispatcher.lagSeconds(Date.now()) });
-    else {
+  listen(parentThread, async (text: string) => {
+    const asked = JSON.parse(text) as ToDeliveryThread;
+    if (asked.ask === "metrics")
+      answer({ kind: "metrics", metrics: await metrics.registry.getMetricsAsJSON() });
+    else if (asked.ask === "lag") answer({ kind: "lag", seconds: dispatcher.lagSeconds() });
+    else if (asked.ask === "test") {
+      answer({ kind: "test", request: asked.request, outcome: await dispatcher.test(asked.endpoint) });
+    } else {
       await stop(dispatcher, sender);
       db.close(); // the writer is then the last one, and leaves no WAL file behind
       answer({ kind: "stopped" });

@@ -4,10 +4,12 @@
 
 import { Heap } from "../base/heap.ts";
 import type { Log } from "../base/log.ts";
+import { ageKey } from "../store/sqlite/due.ts";
 import { type CommitNotice, isFailure, type OpResult, type SettleOp } from "../store/sqlite/op.ts";
 import type { DueReads } from "../store/sqlite/read_due.ts";
+import { steadyNowMs } from "./clock.ts";
 import { Lane } from "./lane.ts";
-import type { Post } from "./post.ts";
+import type { Post, TestOutcome } from "./post.ts";
 import { Settler } from "./settler.ts";
 import { SendSlots } from "./slots.ts";
 
@@ -25,6 +27,7 @@ export class Dispatcher {
   readonly #lanes = new Map<number, Lane>();
   readonly #alarms = new Heap<Alarm>((a, b) => a.dueAtMs < b.dueAtMs);
   readonly #ready = new Set<Lane>();
+  readonly #readySlow = new Set<Lane>();
   #timer: ReturnType<typeof setTimeout> | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #sealed = 0;
@@ -44,27 +47,32 @@ export class Dispatcher {
     for (const { event, endpoint, due_at } of this.#reads.unsealed(this.#sealed)) {
       this.#lane(endpoint).hold(event, due_at);
     }
-    for (const endpoint of this.#reads.endpoints()) {
+    for (const endpoint of this.#reads.openEndpoints()) {
       const lane = this.#lane(endpoint);
       lane.lookOnDisk();
-      this.#wake(lane);
+      this.#isReady(lane);
     }
     this.#pump();
   }
 
   /** The writer committed something that concerns deliveries. */
-  notice({ due, endpoints, sealed }: CommitNotice): void {
-    const nowMs = Date.now();
-    for (const endpoint of endpoints) {
-      const lane = this.#lane(endpoint);
-      lane.refresh(this.#sealed);
-      this.#wake(lane);
-    }
+  notice({ due, waiting, endpoints, healed, unpaused, sealed }: CommitNotice): void {
+    for (const endpoint of healed) this.#lane(endpoint).heal();
+    for (const endpoint of unpaused) this.#lane(endpoint).unpause();
+    for (const endpoint of endpoints) this.#lane(endpoint).refresh(this.#sealed, steadyNowMs());
     for (let i = 0; i < due.length; i += 2) {
+      const event = due[i] ?? 0;
       const lane = this.#lane(due[i + 1] ?? 0);
-      lane.hold(due[i] ?? 0, nowMs); // due since its commit, which was a moment ago
-      this.#ready.add(lane);
+      lane.hold(event, ageKey(event));
+      this.#isReady(lane);
     }
+    for (let i = 0; i < waiting.length; i += 2) {
+      const event = waiting[i] ?? 0;
+      const lane = this.#lane(waiting[i + 1] ?? 0);
+      lane.waitsOnDisk(event, ageKey(event));
+      this.#isReady(lane);
+    }
+    for (const endpoint of [...healed, ...unpaused, ...endpoints]) this.#isReady(this.#lane(endpoint));
     this.#seal(sealed);
     this.#pump();
   }
@@ -78,15 +86,20 @@ export class Dispatcher {
   }
 
   /**
-   * For how long the oldest delivery that could be sent has been due; 0 when none is. A lane without room waits for
-   * its endpoint, which says nothing about this process.
+   * For how long the oldest delivery that could be sent has waited; 0 when none does. A lane that is paused or without
+   * room waits for its endpoint, which says nothing about this process.
    */
-  lagSeconds(nowMs: number): number {
-    let oldestMs = nowMs;
-    for (const lane of this.#lanes.values()) {
-      if (lane.hasRoom) oldestMs = Math.min(oldestMs, lane.nextDueMs() ?? nowMs);
-    }
-    return (nowMs - oldestMs) / 1000;
+  lagSeconds(): number {
+    const nowMs = steadyNowMs();
+    let lagMs = 0;
+    for (const lane of this.#lanes.values()) lagMs = Math.max(lagMs, lane.lagMs(nowMs));
+    return lagMs / 1000;
+  }
+
+  /** Sends a test to an endpoint, now; null when there is no such endpoint. Its outcome is recorded nowhere. */
+  test(endpoint: number): Promise<TestOutcome> | null {
+    const target = this.#reads.target(endpoint);
+    return target && this.#post.test(target);
   }
 
   /** No new attempts; resolves when those in flight are answered and settled, or were given up. */
@@ -103,7 +116,7 @@ export class Dispatcher {
   #lane(endpoint: number): Lane {
     let lane = this.#lanes.get(endpoint);
     if (!lane) {
-      lane = new Lane(endpoint, this.#reads);
+      lane = new Lane(endpoint, this.#reads, steadyNowMs());
       this.#lanes.set(endpoint, lane);
     }
     return lane;
@@ -115,14 +128,6 @@ export class Dispatcher {
     for (const lane of this.#lanes.values()) lane.seal(sealed);
   }
 
-  /** Puts a lane into the round when something is due, or sets its alarm for when it will be. */
-  #wake(lane: Lane): void {
-    const dueAtMs = lane.nextDueMs();
-    if (dueAtMs === null) return;
-    if (dueAtMs <= Date.now()) this.#ready.add(lane);
-    else this.#alarm(lane, dueAtMs);
-  }
-
   /** An earlier alarm of the same lane serves a later due time too: when it rings, the lane is looked at anew. */
   #alarm(lane: Lane, dueAtMs: number): void {
     if (lane.alarmAtMs <= dueAtMs) return;
@@ -132,31 +137,42 @@ export class Dispatcher {
 
   #pump(): void {
     if (this.#stopped) return;
-    const nowMs = Date.now();
+    const nowMs = steadyNowMs();
     this.#ringAlarms(nowMs);
     if (!this.#settler.blocked) this.#startDue(nowMs);
     this.#setTimer(nowMs);
+  }
+
+  /** Slow endpoints have places of their own, and a round of their own, so that they are never in others' way. */
+  #startDue(nowMs: number): void {
+    this.#startRound(this.#ready, nowMs, () => this.#slots.freeQuick(performance.now()));
+    this.#startRound(this.#readySlow, nowMs, () => this.#slots.freeSlow);
   }
 
   /**
    * One attempt after the other while places are free: a lane that started one goes to the end of the round, one
    * that has nothing due or no room leaves it. (A Set visits what is added to it while it is walked.)
    */
-  #startDue(nowMs: number): void {
-    for (const lane of this.#ready) {
-      if (!this.#slots.free(performance.now())) return;
-      this.#ready.delete(lane);
-      const event = lane.hasRoom ? lane.take(nowMs) : null;
+  #startRound(round: Set<Lane>, nowMs: number, isPlaceFree: () => boolean): void {
+    for (const lane of round) {
+      if (!isPlaceFree()) return;
+      round.delete(lane);
+      const event = lane.take(nowMs);
       if (event !== null) {
-        this.#ready.add(lane);
         this.#start(lane, event);
+        this.#isReady(lane);
       } else if (lane.hasRoom) this.#wakeLater(lane, nowMs);
     }
   }
 
+  /** It is to be looked at in the next round. */
+  #isReady(lane: Lane): void {
+    (lane.isSlow ? this.#readySlow : this.#ready).add(lane);
+  }
+
   #wakeLater(lane: Lane, nowMs: number): void {
-    const dueAtMs = lane.nextDueMs();
-    if (dueAtMs !== null) this.#alarm(lane, Math.max(dueAtMs, nowMs + 1));
+    const atMs = lane.nextAtMs();
+    if (atMs !== null) this.#alarm(lane, Math.max(atMs, nowMs + 1));
   }
 
   #start(lane: Lane, event: number): void {
@@ -166,13 +182,12 @@ export class Dispatcher {
       lane.untake(event);
       return;
     }
-    const slot = this.#slots.take(performance.now());
-    this.#post.attempt(event, target, parcel).then((op) => {
+    const slot = this.#slots.take(performance.now(), lane.isSlow ? "slow" : "quick");
+    this.#post.attempt(event, target, parcel).then((answered) => {
       this.#slots.release(slot);
-      lane.answered(op?.outcome === "delivered");
-      if (op) this.#settler.add(op);
-      else lane.settled(event); // given up while stopping: it waits on disk as before
-      this.#ready.add(lane);
+      if (answered) this.#settler.add(lane.answered(answered, steadyNowMs(), Math.random()));
+      else lane.untake(event); // given up while stopping: it waits on disk as before
+      this.#isReady(lane);
       this.#pump();
       this.#checkDrained();
     });
@@ -180,13 +195,14 @@ export class Dispatcher {
 
   #settled(op: SettleOp, sealed: number): void {
     const lane = this.#lane(op.endpoint);
-    lane.settled(op.event);
-    if (op.outcome === "retry" || op.outcome === "gone") {
-      const dueAtMs = op.dueAtMs ?? Date.now();
-      if (op.event > sealed) lane.hold(op.event, dueAtMs);
-      else if (lane.open) lane.waitsOnDisk(dueAtMs);
+    if (op.outcome === "retry") {
+      const dueAt = lane.target?.ordered ? ageKey(op.event) : (op.dueAtMs ?? ageKey(op.event));
+      if (op.event > sealed) lane.hold(op.event, dueAt);
+      else lane.waitsOnDisk(op.event, dueAt);
     }
-    this.#wake(lane);
+    // After that: what was put back in the same commit is read from disk here, and wins.
+    lane.settled(op.event);
+    this.#isReady(lane);
     this.#checkDrained();
   }
 
@@ -194,7 +210,7 @@ export class Dispatcher {
     for (let alarm = this.#alarms.peek(); alarm && alarm.dueAtMs <= nowMs; alarm = this.#alarms.peek()) {
       this.#alarms.pop();
       alarm.lane.alarmAtMs = Number.POSITIVE_INFINITY;
-      this.#ready.add(alarm.lane);
+      this.#isReady(alarm.lane);
     }
   }
 

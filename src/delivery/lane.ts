@@ -1,38 +1,61 @@
-// One endpoint's lane: what waits for it, in the order of its due times, and how much may be in flight. Memory
-// holds only the unsealed tail and one batch from disk; the rest waits in the due index, however long the backlog.
+// One endpoint's lane: what waits for it, the longest due first, and how much may be in flight. Memory holds only the
+// unsealed tail and one batch from disk; the rest waits in the due index, however long the backlog. A lane may send
+// when it is open, not paused (breaker, Retry-After, an ordered retry), within its rate, and has room in flight.
 
-import { Heap } from "../base/heap.ts";
-import type { DueReads, Target } from "../store/sqlite/read_due.ts";
+import { dueMs } from "../store/sqlite/due.ts";
+import type { SettleOp } from "../store/sqlite/op.ts";
+import type { DueReads, Target, Waiting } from "../store/sqlite/read_due.ts";
+import { afterFailure, HEALTHY, type Health, isBreakerOpen, isHopeless } from "../webhook/breaker.ts";
+import { AGED, Line, TIMED } from "./line.ts";
 
 /** A new or failing endpoint gets few attempts at once, a healthy one up to this many (32k/s at 200, 59k/s at 64). */
 const WINDOW_MAX = 32;
 const WINDOW_START = 4;
-/** Deliveries read from disk at once. */
-const BATCH = 128;
+/** As far as an endpoint's own max_in_flight may go. */
+const WINDOW_MAX_ANY = 256;
+/** Answers slower than this on average: the endpoint's attempts take no place from the quick ones. */
+const SLOW_MS = 50;
+const SLOW_SHARE = 0.2;
+/** A timer is late by a millisecond or so: at 100 a second and more, what it lost is caught up, or 1 000 would be 500. */
+const RATE_SLACK_MS = 5;
+const RATE_SLACK_FROM = 100;
 
-type Held = { readonly event: number; readonly dueAtMs: number };
+/** What became of an attempt, for the lane. `askedMs`: the pause that a Retry-After asked for. */
+export type Answered = { readonly op: SettleOp; readonly askedMs: number };
 
 export class Lane {
   readonly endpoint: number;
   /** When the dispatcher will look at this lane at the latest; it sets this. */
   alarmAtMs = Number.POSITIVE_INFINITY;
   readonly #reads: DueReads;
-  readonly #waiting = new Heap<Held>(
-    (a, b) => a.dueAtMs < b.dueAtMs || (a.dueAtMs === b.dueAtMs && a.event < b.event),
-  );
-  readonly #held = new Set<number>();
+  /** By the age of the event: not tried yet, or put back. */
+  readonly #aged: Line;
+  /** Retries, by their time. A line of its own, or a backlog of first attempts would keep them waiting for ever. */
+  readonly #timed: Line;
+  /** The due_at of what is in memory. */
+  readonly #held = new Map<number, number>();
   /** Taken and not settled on disk yet: a read from disk must not hand them out again. */
   readonly #taken = new Set<number>();
-  /** Not after the earliest due time of what waits on disk only; null when nothing does. */
-  #diskDueMs: number | null = null;
+  /** Of those, heard of anew: put back into the queue while they were in flight, or only read from disk meanwhile. */
+  readonly #again = new Set<number>();
   #window = WINDOW_START;
   #sending = 0;
+  #answerMs = 0;
   #target: Target | null;
+  #health: Health;
+  #nextByRateMs = 0;
+  /** Since when it can send at all: what waited before is no fault of this process. */
+  #openSinceMs: number;
 
-  constructor(endpoint: number, reads: DueReads) {
+  constructor(endpoint: number, reads: DueReads, nowMs: number) {
     this.endpoint = endpoint;
     this.#reads = reads;
+    const isHeld = ({ event, due_at }: Waiting) => this.#held.get(event) === due_at;
+    this.#aged = new Line(endpoint, reads, AGED, isHeld);
+    this.#timed = new Line(endpoint, reads, TIMED, isHeld);
     this.#target = reads.target(endpoint);
+    this.#health = this.#target?.health ?? HEALTHY;
+    this.#openSinceMs = nowMs;
   }
 
   get target(): Target | null {
@@ -43,39 +66,52 @@ export class Lane {
     return this.#target?.open ?? false;
   }
 
+  /** Whether its attempts are to be counted among the slow ones from their start. */
+  get isSlow(): boolean {
+    return this.#answerMs > SLOW_MS;
+  }
+
   get hasRoom(): boolean {
-    return this.open && this.#sending < this.#window;
+    if (!this.#target?.open) return false;
+    // The next of an ordered endpoint must know on disk what became of the last.
+    if (this.#target.ordered) return this.#taken.size === 0;
+    if (isBreakerOpen(this.#health)) return this.#sending === 0;
+    return this.#sending < Math.min(this.#window, this.#target.maxInFlight ?? WINDOW_MAX);
   }
 
   /** A waiting delivery of an unsealed event. A closed lane holds nothing: it reads all when it is opened. */
-  hold(event: number, dueAtMs: number): void {
-    if (!this.open || this.#held.has(event) || this.#taken.has(event)) return;
-    this.#held.add(event);
-    this.#waiting.push({ event, dueAtMs });
+  hold(event: number, dueAt: number): void {
+    if (!this.open || this.#held.get(event) === dueAt) return;
+    if (this.#taken.has(event)) {
+      this.#again.add(event);
+      return;
+    }
+    this.#held.set(event, dueAt);
+    this.#line(dueAt).push({ event, due_at: dueAt });
   }
 
   /** A waiting delivery of a sealed event: it stands in the due index. */
-  waitsOnDisk(dueAtMs: number): void {
-    this.#diskDueMs = Math.min(this.#diskDueMs ?? Number.POSITIVE_INFINITY, dueAtMs);
+  waitsOnDisk(event: number, dueAt: number): void {
+    if (this.open) this.#line(dueAt).waitsOnDisk({ event, due_at: dueAt });
   }
 
   /** Events up to `sealed` stand in the due index now: memory lets go of them. */
   seal(sealed: number): void {
-    if (this.#waiting.size === 0) return;
-    for (const { event, dueAtMs } of this.#waiting.reject((held) => held.event > sealed)) {
-      this.#held.delete(event);
-      this.waitsOnDisk(dueAtMs);
+    for (const line of [this.#aged, this.#timed]) {
+      for (const { event } of line.seal(sealed)) this.#held.delete(event);
     }
   }
 
-  /** Reads again where to send, and, when the lane has just opened, what waits. */
-  refresh(sealed: number): void {
+  /** Reads again where to send and how, and, when the lane has just opened, what waits. */
+  refresh(sealed: number, nowMs: number): void {
     const before = this.#target;
     this.#target = this.#reads.target(this.endpoint);
     if (!this.open) {
-      for (const { event } of this.#waiting.reject(() => false)) this.#held.delete(event);
-      this.#diskDueMs = null;
+      this.#aged.clear();
+      this.#timed.clear();
+      this.#held.clear();
     } else if (!before?.open) {
+      this.#openSinceMs = nowMs;
       for (const row of this.#reads.unsealed(sealed)) {
         if (row.endpoint === this.endpoint) this.hold(row.event, row.due_at);
       }
@@ -84,59 +120,105 @@ export class Lane {
     if (before?.url !== this.#target?.url) this.#window = WINDOW_START;
   }
 
-  /** Looks up since when something waits in the due index. */
+  /** Its failures are forgotten, on disk too. */
+  heal(): void {
+    this.#health = HEALTHY;
+    this.#window = WINDOW_START;
+  }
+
+  /** What it paused for is gone. */
+  unpause(): void {
+    this.#health = { ...this.#health, pausedUntilMs: null };
+  }
+
+  /** Looks up what is the first to wait in the due index. */
   lookOnDisk(): void {
-    this.#diskDueMs = this.open ? this.#reads.nextDueMs(this.endpoint) : null;
+    if (!this.open) return;
+    this.#aged.lookOnDisk();
+    this.#timed.lookOnDisk();
   }
 
-  /** When the next delivery is due, at the earliest; null when none waits. */
-  nextDueMs(): number | null {
-    if (!this.open) return null;
-    const due = Math.min(
-      this.#waiting.peek()?.dueAtMs ?? Number.POSITIVE_INFINITY,
-      this.#diskDueMs ?? Number.POSITIVE_INFINITY,
-    );
-    return due === Number.POSITIVE_INFINITY ? null : due;
+  /** When something can be sent next, at the earliest, apart from room; null when nothing waits. */
+  nextAtMs(): number | null {
+    const first = this.#aged.first() ?? this.#timed.first();
+    if (!this.open || first === null) return null;
+    return Math.max(first.due_at, this.#gateMs());
   }
 
-  /** The event of the delivery that is due the longest, now in flight; null when none is due. */
+  /** For how long something could have been sent by now; 0 when nothing could be. */
+  lagMs(nowMs: number): number {
+    const gateMs = this.#gateMs();
+    if (!this.hasRoom || gateMs > nowMs) return 0;
+    const waiting = [this.#aged.first(), this.#timed.first()].filter((first) => first !== null);
+    const dueSinceMs = Math.min(nowMs, ...waiting.map((first) => dueMs(first.due_at)));
+    return nowMs - Math.min(nowMs, Math.max(dueSinceMs, gateMs, this.#openSinceMs));
+  }
+
+  /** The event of the delivery that is due the longest, now in flight; null when none may be sent now. */
   take(nowMs: number): number | null {
-    if ((this.#diskDueMs ?? nowMs + 1) <= nowMs) this.#readBatch(nowMs);
-    const first = this.#waiting.peek();
-    if (!first || first.dueAtMs > nowMs) return null;
-    this.#waiting.pop();
+    if (!this.hasRoom || this.#gateMs() > nowMs) return null;
+    const first = this.#longestDue(nowMs);
+    if (first === null) return null;
     this.#held.delete(first.event);
     this.#taken.add(first.event);
     this.#sending++;
+    const rate = this.#target?.rateLimitPerSecond ?? null;
+    if (rate !== null) {
+      const slackMs = rate >= RATE_SLACK_FROM ? RATE_SLACK_MS : 0;
+      this.#nextByRateMs = Math.max(this.#nextByRateMs, nowMs - slackMs) + 1000 / rate;
+    }
     return first.event;
   }
 
-  /** The answer came, or did not: the room is free, the delivery is not settled yet. */
-  answered(ok: boolean): void {
+  /** The answer came, or did not: the room is free, the delivery is not settled yet. Adds what it means for the endpoint. */
+  answered({ op, askedMs }: Answered, nowMs: number, random: number): SettleOp {
     this.#sending--;
-    this.#window = ok ? Math.min(WINDOW_MAX, this.#window + 1) : Math.max(1, this.#window >> 1);
+    this.#answerMs += (op.durationMs - this.#answerMs) * SLOW_SHARE;
+    const ok = op.outcome === "delivered";
+    this.#window = ok ? Math.min(WINDOW_MAX_ANY, this.#window + 1) : Math.max(1, this.#window >> 1);
+    const before = this.#health;
+    this.#health = ok ? HEALTHY : afterFailure(before, nowMs, askedMs, random);
+    if (this.#target?.ordered && op.outcome === "retry") this.#pauseUntil(op.dueAtMs ?? 0);
+    if (ok && before.failures === 0 && before.pausedUntilMs === null) return op;
+    const { failures, failingSinceMs, pausedUntilMs } = this.#health;
+    const sinceMs = failingSinceMs === null ? null : Math.round(failingSinceMs);
+    return { ...op, health: [failures, sinceMs, pausedUntilMs], hopeless: isHopeless(this.#health, nowMs) };
   }
 
   /** Settled on disk, or found not to wait any more. */
   settled(event: number): void {
     this.#taken.delete(event);
+    if (!this.#again.delete(event)) return;
+    const dueAt = this.#reads.dueAt(event, this.endpoint);
+    if (dueAt !== null) this.hold(event, dueAt);
   }
 
-  /** Gives back one that was taken and not sent. */
+  /** Gives back one that was taken and not sent, or whose attempt was given up. */
   untake(event: number): void {
     this.#sending--;
-    this.#taken.delete(event);
+    this.settled(event);
   }
 
-  /** What is due on disk comes before what is in memory only when it is due earlier. */
-  #readBatch(nowMs: number): void {
-    const first = this.#waiting.peek();
-    if (this.#diskDueMs === null || (first && first.dueAtMs <= this.#diskDueMs)) return;
-    const limit = BATCH + this.#taken.size + this.#held.size;
-    const rows = this.#reads.due(this.endpoint, nowMs, limit);
-    for (const row of rows) this.hold(row.event, row.due_at);
-    const last = rows.at(-1);
-    const more = last !== undefined && rows.length === limit;
-    this.#diskDueMs = more ? last.due_at : this.#reads.nextDueAfterMs(this.endpoint, nowMs);
+  #pauseUntil(untilMs: number): void {
+    const pausedUntilMs = Math.max(untilMs, this.#health.pausedUntilMs ?? 0);
+    this.#health = { ...this.#health, pausedUntilMs };
+  }
+
+  /** Nothing may be sent before. */
+  #gateMs(): number {
+    const byRate = this.#target?.rateLimitPerSecond ? this.#nextByRateMs : 0;
+    return Math.max(this.#health.pausedUntilMs ?? 0, byRate);
+  }
+
+  #longestDue(nowMs: number): Waiting | null {
+    const hold = ({ event, due_at }: Waiting) => this.hold(event, due_at);
+    const aged = this.#aged.due(nowMs, hold);
+    const timed = this.#timed.due(nowMs, hold);
+    if (aged === null || timed === null) return aged ?? timed;
+    return dueMs(timed.due_at) < dueMs(aged.due_at) ? timed : aged;
+  }
+
+  #line(dueAt: number): Line {
+    return dueAt < 0 ? this.#aged : this.#timed;
   }
 }

@@ -4,9 +4,18 @@
 import { msOfSeq } from "../base/id.ts";
 import type { SettleOp } from "../store/sqlite/op.ts";
 import type { Parcel, Target } from "../store/sqlite/read_due.ts";
-import { parseSigningSecret } from "../webhook/secret.ts";
-import { type AttemptOutcome, verdict } from "../webhook/verdict.ts";
+import { type AttemptOutcome, askedMs, failureOf, verdict } from "../webhook/verdict.ts";
+import { steadyNowMs } from "./clock.ts";
+import type { Answered } from "./lane.ts";
 import type { Sender } from "./send.ts";
+
+/** `error`: its kind, a colon, a sentence; null when it was delivered. */
+export type TestOutcome = {
+  readonly delivered: boolean;
+  readonly responseStatus: number | null;
+  readonly durationMs: number;
+  readonly error: string | null;
+};
 
 export type PostOptions = {
   readonly sender: Sender;
@@ -17,38 +26,59 @@ export type PostOptions = {
 
 export class Post {
   readonly #options: PostOptions;
-  /** Parsed once per endpoint and secret. */
-  readonly #keys = new Map<number, { readonly secret: string; readonly key: Uint8Array }>();
 
   constructor(options: PostOptions) {
     this.#options = options;
   }
 
   /** Sends once. Null when the attempt was given up because the process stops: then nothing is to be settled. */
-  async attempt(event: number, target: Target, parcel: Parcel): Promise<SettleOp | null> {
+  async attempt(event: number, target: Target, parcel: Parcel): Promise<Answered | null> {
     const { sender, timeoutMs } = this.#options;
-    const attemptNumber = parcel.attempts + 1;
     const outcome = await sender.send({
       url: target.url,
-      timeoutMs,
-      attemptNumber,
+      timeoutMs: target.timeoutMs ?? timeoutMs,
+      attemptNumber: parcel.attempts + 1,
       event: { id: parcel.id, type: parcel.type, timestampMs: msOfSeq(event), data: parcel.payload },
-      secretKeys: [this.#key(target)],
+      secretKeys: keysAt(target, Date.now()),
+      extraHeaders: target.headers,
     });
     if (outcome.error?.kind === "cancelled") return null;
-    return this.#settleOp(event, target.endpoint, attemptNumber, outcome);
+    const attemptsMade = parcel.attempts - parcel.attempts_before + 1;
+    return this.#answered(event, target.endpoint, attemptsMade, outcome);
   }
 
-  #settleOp(event: number, endpoint: number, attemptsMade: number, outcome: AttemptOutcome): SettleOp {
+  /** Sends a `webhook.test` event that is stored nowhere; its outcome is for the one who asked. */
+  async test(target: Target): Promise<TestOutcome> {
+    const nowMs = Date.now();
+    const outcome = await this.#options.sender.send({
+      url: target.url,
+      timeoutMs: target.timeoutMs ?? this.#options.timeoutMs,
+      attemptNumber: 1,
+      event: { id: Bun.randomUUIDv7(), type: "webhook.test", timestampMs: nowMs, data: testData(target) },
+      secretKeys: keysAt(target, nowMs),
+      extraHeaders: target.headers,
+    });
+    const failure = failureOf(outcome);
+    return {
+      delivered: failure === null,
+      responseStatus: outcome.status,
+      durationMs: outcome.durationMs,
+      error: failure && `${failure.kind}: ${failure.message}`,
+    };
+  }
+
+  #answered(event: number, endpoint: number, attemptsMade: number, outcome: AttemptOutcome): Answered {
     const { retryScheduleMs, onAttempt } = this.#options;
+    const clockMs = steadyNowMs();
+    const nowMs = Date.now();
     const result = verdict(outcome, {
       schedule: retryScheduleMs,
       attemptsMade,
-      nowMs: Date.now(),
+      nowMs,
       random: Math.random(),
     });
     onAttempt(outcome, result.kind);
-    return {
+    const op: SettleOp = {
       op: "settle",
       event,
       endpoint,
@@ -58,16 +88,22 @@ export class Post {
       responseStatus: outcome.status,
       error: result.kind === "delivered" ? null : `${result.error.kind}: ${result.error.message}`,
       responseExcerpt: outcome.responseExcerpt,
-      dueAtMs: result.kind === "retry" ? Math.round(result.dueAtMs) : null,
+      dueAtMs: result.kind === "retry" ? Math.round(clockMs + result.delayMs) : null,
+      health: null,
+      hopeless: false,
+      clockMs: Math.round(clockMs),
     };
+    return { op, askedMs: askedMs(outcome, nowMs) };
   }
+}
 
-  #key({ endpoint, signingSecret }: Target): Uint8Array {
-    const known = this.#keys.get(endpoint);
-    if (known?.secret === signingSecret) return known.key;
-    const parsed = parseSigningSecret(signingSecret);
-    if (!parsed.ok) throw new Error("a stored signing secret cannot be read");
-    this.#keys.set(endpoint, { secret: signingSecret, key: parsed.key });
-    return parsed.key;
-  }
+/** The keys that sign now: during an overlap the old ones too. */
+function keysAt({ signingKeys }: Target, nowMs: number): readonly Uint8Array[] {
+  return signingKeys
+    .filter(({ expiresAtMs }) => expiresAtMs === null || expiresAtMs > nowMs)
+    .map(({ key }) => key);
+}
+
+function testData({ id }: Target): string {
+  return JSON.stringify({ message: "This is a test of the endpoint.", endpoint_id: id });
 }

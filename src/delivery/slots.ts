@@ -28,19 +28,27 @@ export class SendSlots {
     return this.#quick + this.#slow;
   }
 
-  /** Whether one more may start. When not, `onFree` will be called once that changes by time. */
-  free(nowMs: number): boolean {
-    if (this.#quick < QUICK_MAX) return this.#slow < SLOW_MAX;
+  /** Whether one more quick attempt may start. When not, `onFree` will be called once that changes by time. */
+  freeQuick(nowMs: number): boolean {
+    if (this.#quick < QUICK_MAX) return true;
     this.#demote(nowMs);
-    if (this.#quick < QUICK_MAX) return this.#slow < SLOW_MAX;
+    if (this.#quick < QUICK_MAX) return true;
     this.#setTimer(nowMs);
     return false;
   }
 
-  take(nowMs: number): Slot {
-    const slot: Slot = { startedMs: nowMs, state: "quick" };
-    this.#order.push(slot);
-    this.#quick++;
+  /** Whether one more attempt to a slow endpoint may start. Those that turn slow on their way may go beyond the limit. */
+  get freeSlow(): boolean {
+    return this.#slow < SLOW_MAX;
+  }
+
+  take(nowMs: number, state: "quick" | "slow"): Slot {
+    const slot: Slot = { startedMs: nowMs, state };
+    if (state === "slow") this.#slow++;
+    else {
+      this.#order.push(slot);
+      this.#quick++;
+    }
     return slot;
   }
 

@@ -8,12 +8,17 @@ import { createFallback } from "./fallback.ts";
 import { hidden } from "./route.ts";
 import { ackRoutes } from "./routes/ack.ts";
 import { adminOrganizationRoutes } from "./routes/admin_organizations.ts";
+import { deliveryRoutes } from "./routes/deliveries.ts";
 import { docsRoutes } from "./routes/docs.ts";
+import { endpointActionRoutes } from "./routes/endpoint_actions.ts";
+import { endpointRoutes } from "./routes/endpoints.ts";
 import { eventRoutes } from "./routes/events.ts";
+import { explainRoutes } from "./routes/explain.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { inboxRoutes } from "./routes/inbox.ts";
 import { keyRoutes } from "./routes/keys.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
+import { replayRoutes } from "./routes/replays.ts";
 import { webhookConfigRoutes } from "./routes/webhook_config.ts";
 
 /** Below the 30 s within which a stop must end; a client that sends nothing for so long is gone. */
@@ -35,7 +40,11 @@ const options = {
 /** The app, ready for `listen({ hostname, port })`. One per process: caches and limits are in `deps`. */
 export function createApp(deps: Deps) {
   const app = new Elysia(options);
-  const kit = new Kit(deps, (request) => app.server?.requestIP(request)?.address ?? "");
+  const kit = new Kit(deps, {
+    addressOf: (request) => app.server?.requestIP(request)?.address ?? "",
+    // 0: for ever.
+    keepSilent: (request, kept) => app.server?.timeout(request, kept ? 0 : IDLE_SECONDS_MAX),
+  });
   const api = routesOf(deps, kit);
   return app
     .use(api)
@@ -49,7 +58,7 @@ export function createApp(deps: Deps) {
 
 /** The documented routes alone. */
 export function createRoutes(deps: Deps) {
-  return routesOf(deps, new Kit(deps, () => ""));
+  return routesOf(deps, new Kit(deps, { addressOf: () => "", keepSilent: () => {} }));
 }
 
 function routesOf(deps: Deps, kit: Kit) {
@@ -58,6 +67,11 @@ function routesOf(deps: Deps, kit: Kit) {
     .use(inboxRoutes(kit, deps))
     .use(ackRoutes(kit, deps))
     .use(webhookConfigRoutes(kit, deps))
+    .use(endpointRoutes(kit, deps))
+    .use(endpointActionRoutes(kit, deps))
+    .use(deliveryRoutes(kit, deps))
+    .use(replayRoutes(kit, deps))
+    .use(explainRoutes(kit, deps))
     .use(keyRoutes(kit, deps))
     .use(adminOrganizationRoutes(kit, deps))
     .use(healthRoutes(kit, deps))

@@ -3,7 +3,7 @@
 // announced is refused before a byte is read, one that is not is counted while reading.
 
 import type { z } from "zod";
-import { type FieldError, HttpProblem, validationProblem } from "./problem.ts";
+import { type FieldError, fieldPointer, HttpProblem, validationProblem } from "./problem.ts";
 
 /** No body is ever read beyond this. */
 export const BODY_BYTES_MAX = 8 * 1024 * 1024;
@@ -11,7 +11,6 @@ export const BODY_BYTES_MAX = 8 * 1024 * 1024;
 export const SMALL_BODY_BYTES_MAX = 1024 * 1024;
 /** More would hide the first ones, and could make an answer as long as the body. */
 const ERRORS_MAX = 20;
-const POINTER_CHARACTERS_MAX = 200;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
@@ -103,23 +102,27 @@ export function validate<S extends z.ZodType>(
   const result = schema.safeParse(value);
   if (result.success) return result.data;
   const errors = result.error.issues.flatMap((issue) => fieldErrors(issue, member));
-  throw validationProblem(errors.slice(0, ERRORS_MAX));
+  throw validationProblem(firstOfEach(errors).slice(0, ERRORS_MAX));
+}
+
+/** One for each place: zod goes on to count the characters of a text that should have been a list. */
+function firstOfEach(errors: readonly FieldError[]): FieldError[] {
+  const byPointer = new Map<string, FieldError>();
+  for (const error of errors) if (!byPointer.has(error.pointer)) byPointer.set(error.pointer, error);
+  return [...byPointer.values()];
 }
 
 function fieldErrors(issue: z.core.$ZodIssue, member: string): FieldError[] {
-  const pointer = issue.path.map(pointerStep).join("");
+  const pointer = fieldPointer(issue.path);
   if (issue.code !== "unrecognized_keys") return [{ pointer, detail: issueDetail(issue) }];
   const keys = issue.keys.slice(0, ERRORS_MAX);
-  return keys.map((key) => ({ pointer: pointer + pointerStep(key), detail: `There is no such ${member}.` }));
+  return keys.map((key) => ({
+    pointer: fieldPointer([...issue.path, key]),
+    detail: `There is no such ${member}.`,
+  }));
 }
 
 function issueDetail(issue: z.core.$ZodIssue): string {
   if (issue.code === "invalid_type" && issue.expected === "object") return "It must be a JSON object.";
   return issue.message;
-}
-
-/** RFC 6901. */
-function pointerStep(key: PropertyKey): string {
-  const text = String(key).slice(0, POINTER_CHARACTERS_MAX).replaceAll("~", "~0").replaceAll("/", "~1");
-  return `/${text}`;
 }

@@ -48,16 +48,25 @@ type Context = { readonly request: Request; readonly params: Readonly<Record<str
 
 type Pages = (request: Request, corsHeaders: HeaderFields | undefined) => Answer | Promise<Answer>;
 
+/** What only the server that listens knows of a request's connection. */
+export type Connections = {
+  /** The client's address; asking costs 1.3 µs, and more under load. */
+  addressOf(request: Request): string;
+  /** Whether the connection is kept while nothing is sent on it, or closed after the usual seconds. */
+  keepSilent(request: Request, kept: boolean): void;
+};
+
 /** Makes Elysia handlers. One for an app. */
 export class Kit {
-  /** The client's address; asking costs 1.3 µs, and more under load. */
-  readonly addressOf: (request: Request) => string;
+  readonly addressOf: Connections["addressOf"];
+  readonly #keepSilent: Connections["keepSilent"];
   readonly #deps: Deps;
   readonly #cors: Cors | null;
   readonly #admission: Admission;
 
-  constructor(deps: Deps, addressOf: (request: Request) => string) {
+  constructor(deps: Deps, { addressOf, keepSilent }: Connections) {
     this.addressOf = addressOf;
+    this.#keepSilent = keepSilent;
     this.#deps = deps;
     this.#cors = createCors(deps.config.corsOrigins);
     const isOpen = openMode(deps.config);
@@ -102,6 +111,17 @@ export class Kit {
         return this.#refuse(request, requestId, error);
       }
     };
+  }
+
+  /** Runs what may take longer than a silent connection is kept. */
+  async patiently<T>(request: Request, run: () => Promise<T>): Promise<T> {
+    this.#keepSilent(request, true);
+    try {
+      return await run();
+    } finally {
+      // Without this the connection would stay open for ever after its answer, unused.
+      this.#keepSilent(request, false);
+    }
   }
 
   #respond(request: Request, requestId: string, answer: Answer): Response {

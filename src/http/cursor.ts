@@ -3,19 +3,24 @@
 
 import { invalid } from "./problem.ts";
 
-const PATTERN = /^1\.(\d{1,16})\.([0-9a-z]{1,13})$/;
+const PATTERN = /^1\.(\d{1,16})(?:\.(\d{1,16}))?\.([0-9a-z]{1,13})$/;
 
-/** `walk` is everything that makes the walk what it is, in one text; `seq` the key of the last row that was told. */
-export function encodeCursor(walk: string, seq: number): string {
-  return Buffer.from(`1.${seq}.${fingerprint(walk)}`).toString("base64url");
+/** The key of the last row that was told; `within` when rows have a second number, else 0. */
+export type CursorKey = { readonly row: number; readonly within: number };
+
+/** `walk` is everything that makes the walk what it is, in one text. */
+export function encodeCursor(walk: string, row: number, within = 0): string {
+  const key = within === 0 ? row : `${row}.${within}`;
+  return Buffer.from(`1.${key}.${fingerprint(walk)}`).toString("base64url");
 }
 
 /** The key inside a cursor, null for no cursor; 422 when it is not of this walk. */
-export function decodeCursor(walk: string, cursor: string | undefined): number | null {
+export function decodeCursor(walk: string, cursor: string | undefined): CursorKey | null {
   if (cursor === undefined) return null;
   const match = PATTERN.exec(Buffer.from(cursor, "base64url").toString("latin1"));
-  const seq = Number(match?.[1]);
-  if (match?.[2] === fingerprint(walk) && Number.isSafeInteger(seq)) return seq;
+  const key = { row: Number(match?.[1]), within: Number(match?.[2] ?? 0) };
+  const isSafe = Number.isSafeInteger(key.row) && Number.isSafeInteger(key.within);
+  if (match?.[3] === fingerprint(walk) && isSafe) return key;
   const detail =
     "It must be the next_cursor of the page before, of this same list with the same filters and order.";
   throw invalid("/cursor", detail);

@@ -9,8 +9,23 @@ import type { Authenticator } from "./auth.ts";
 import type { HashGate } from "./key_hash.ts";
 import type { createAddressLimiter, Limiter } from "./limit.ts";
 
+/** `busy`: too many tests are under way. */
+export type TestResult =
+  | {
+      readonly kind: "sent";
+      readonly delivered: boolean;
+      readonly responseStatus: number | null;
+      readonly durationMs: number;
+      readonly error: string | null;
+    }
+  | { readonly kind: "delivery_disabled" }
+  | { readonly kind: "busy" };
+
 export type Deps = {
-  readonly config: Pick<Config, "host" | "adminToken" | "metricsToken" | "corsOrigins">;
+  readonly config: Pick<
+    Config,
+    "host" | "adminToken" | "metricsToken" | "corsOrigins" | "disableWebhookDelivery"
+  >;
   readonly store: Store;
   readonly authenticator: Authenticator;
   /** The one that the authenticator uses too. */
@@ -24,6 +39,8 @@ export type Deps = {
   readonly metrics: Metrics;
   /** The other threads' metrics, each as `registry.getMetricsAsJSON()` gives it. */
   readonly threadMetrics: () => Promise<readonly unknown[]>;
+  /** Sends a `webhook.test` now, whatever the endpoint's state, and waits for what becomes of it. */
+  readonly testEndpoint: (endpoint: number) => Promise<TestResult>;
   /** For how long the oldest delivery that could be sent has been due; 0 when none is. */
   readonly deliveryLagSeconds: () => Promise<number>;
   readonly log: Log;

@@ -3,26 +3,19 @@
 
 import { rfc3339 } from "../base/time.ts";
 import type { EventWithDeliveries, InboxEvent } from "../store/store.ts";
+import { deliveryTold } from "./delivery_told.ts";
+import { listEndJson } from "./list_json.ts";
+import { timeOrNull } from "./time_told.ts";
 
 /** A page of the inbox. */
 export function pageJson(events: readonly InboxEvent[], nextCursor: string | null): string {
   const list = events.map((event) => `{${members(event)}}`).join(",");
-  return `{"events":[${list}],"next_cursor":${JSON.stringify(nextCursor)},"has_more":${nextCursor !== null}}`;
+  return `{"events":[${list}],${listEndJson(nextCursor)}}`;
 }
 
 /** One event with its deliveries. */
 export function eventJson(event: EventWithDeliveries): string {
-  const deliveries = event.deliveries.map((one) => ({
-    id: one.id,
-    endpoint_id: one.endpointId,
-    webhook_url: one.url,
-    status: one.state,
-    attempts: one.attempts,
-    response_status: one.responseStatus,
-    last_error: one.lastError,
-    next_attempt_at: timeOrNull(one.nextAttemptAtMs),
-    updated_at: rfc3339(one.updatedAtMs),
-  }));
+  const deliveries = event.deliveries.map(deliveryTold);
   const rest = JSON.stringify({ acknowledged_at: timeOrNull(event.acknowledgedAtMs), deliveries });
   return `{${members(event)},${rest.slice(1)}`;
 }
@@ -39,9 +32,4 @@ function members(event: InboxEvent): string {
     next_attempt_at: timeOrNull(event.nextAttemptAtMs),
   });
   return `${before.slice(1, -1)},"payload":${event.payload},${after.slice(1, -1)}`;
-}
-
-/** RFC 3339, or null. */
-export function timeOrNull(ms: number | null): string | null {
-  return ms === null ? null : rfc3339(ms);
 }

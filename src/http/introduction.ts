@@ -13,7 +13,8 @@ that you can read and acknowledge.
 2. **Authorize.** Later, or with another key: press *Authorize*, paste the key as *ApiKey*.
 3. **Send an event.** *Events* → \`POST /api/events\` → *Execute*. The answer is 202: the event is on disk.
 4. **Read it.** *Inbox* → \`GET /api/inbox\` → *Execute*. It is there. Set a webhook (\`POST /api/webhook/config\`) to have
-   the next ones sent to you.
+   the next ones sent to you, or endpoints (\`POST /api/endpoints\`) to have each kind sent to its own place.
+5. **Ask why.** \`GET /api/events/:id/explain\` says for each endpoint whether it got the event, and if not, why and when.
 
 The same by curl, with the server on this machine:
 

@@ -14,7 +14,15 @@ export const tags = [
   ["Keys", "Make an organization and its keys, exchange them, delete them."],
   ["Events", "Send events. An answer of 202 means that the event is on disk, and that it will be delivered."],
   ["Inbox", "Read events and acknowledge them: for consumers that poll, with or without a webhook."],
-  ["Webhook", "Where the organization's events are sent, signed, and tried again until they are taken."],
+  [
+    "Webhook",
+    "One URL for all events, signed, and tried again until they are taken: the endpoint called `default`.",
+  ],
+  [
+    "Endpoints",
+    "As many URLs as you like, each with the types of events that it gets, its own secret, headers and limits.",
+  ],
+  ["Deliveries", "What became of each event at each endpoint, and sending again what was not taken."],
   ["Administration", "For the operator: list, change, export and erase organizations."],
   ["Operation", "Health, readiness and metrics."],
 ] as const;

@@ -90,6 +90,24 @@ export const problemKinds = {
     title: "Last manage key",
     meaning: "This is the last key with the scope manage. Make another one first, or rotate this one.",
   },
+  too_many_endpoints: {
+    status: 409,
+    title: "Too many endpoints",
+    meaning: "An organization can have 1,000 endpoints. Delete one that is not needed any more.",
+  },
+  endpoint_deleted: {
+    status: 409,
+    title: "Endpoint deleted",
+    meaning:
+      "The endpoint of this delivery was deleted. A replay with missing_only sends the event to another one: POST " +
+      "/api/endpoints/:id/replay.",
+  },
+  delivery_disabled: {
+    status: 409,
+    title: "Delivery disabled",
+    meaning:
+      "The operator started this server with DISABLE_WEBHOOK_DELIVERY: nothing is sent, not even a test.",
+  },
   payload_too_large: {
     status: 413,
     title: "Payload too large",
@@ -123,6 +141,11 @@ export const problemKinds = {
     meaning:
       "Too many keys are being checked, or too many wrong ones came from your address. Nothing was found out about " +
       "this key: try it again after the seconds in the header Retry-After.",
+  },
+  too_many_tests: {
+    status: 429,
+    title: "Too many tests",
+    meaning: "Too many tests are under way. Try again after the seconds in the header Retry-After.",
   },
   internal_error: {
     status: 500,
@@ -178,6 +201,18 @@ export class HttpProblem extends Error {
 
 /** One thing that is wrong with a body or a query. */
 export type FieldError = { readonly pointer: string; readonly detail: string };
+
+const POINTER_STEP_CHARACTERS_MAX = 200;
+
+/** The JSON pointer (RFC 6901) of a place in a body. */
+export function fieldPointer(path: readonly PropertyKey[]): string {
+  return path.map(pointerStep).join("");
+}
+
+function pointerStep(key: PropertyKey): string {
+  const text = String(key).slice(0, POINTER_STEP_CHARACTERS_MAX).replaceAll("~", "~0").replaceAll("/", "~1");
+  return `/${text}`;
+}
 
 /** 422 with a list of what is wrong; the first of it is said in `detail` too. */
 export function validationProblem(errors: readonly FieldError[]): HttpProblem {

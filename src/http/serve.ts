@@ -8,6 +8,7 @@ import type { Store } from "../store/store.ts";
 import { egressOf } from "../webhook/guard.ts";
 import { createApp } from "./app.ts";
 import { createAuthenticator } from "./auth.ts";
+import type { Deps, TestResult } from "./deps.ts";
 import { HashGate } from "./key_hash.ts";
 import { createAddressLimiter, Limiter } from "./limit.ts";
 
@@ -19,6 +20,13 @@ const RATE_GRACE_MS = 500;
 /** Requests in flight get this long at the stop; what hangs longer (a slow upload) is cut off. */
 const DRAIN_MS = 10_000;
 
+/** What is asked of the delivery thread. */
+export type DeliverySide = {
+  metrics(): Promise<unknown>;
+  lagSeconds(): Promise<number>;
+  test(endpoint: number): Promise<Omit<Extract<TestResult, { kind: "sent" }>, "kind"> | null>;
+};
+
 export type HttpSide = {
   /** The writer committed a transaction: for the metrics. */
   onCommit(commitMs: number): void;
@@ -28,12 +36,7 @@ export type HttpSide = {
   stop(): Promise<void>;
 };
 
-export function createHttpSide(
-  config: Config,
-  log: Log,
-  store: Store,
-  delivery: { metrics(): Promise<unknown>; lagSeconds(): Promise<number> },
-): HttpSide {
+export function createHttpSide(config: Config, log: Log, store: Store, delivery: DeliverySide): HttpSide {
   const hashGate = new HashGate();
   const metrics = createMetrics(
     () => store.stats(),
@@ -51,6 +54,7 @@ export function createHttpSide(
     metrics,
     threadMetrics: async () => [await delivery.metrics()],
     deliveryLagSeconds: () => delivery.lagSeconds(),
+    testEndpoint: createTester(config, delivery),
     log,
     version: VERSION,
     startedAtMs: Date.now(),
@@ -66,5 +70,35 @@ export function createHttpSide(
       await Promise.race([app.server?.stop(), Bun.sleep(DRAIN_MS)]);
       await app.server?.stop(true);
     },
+  };
+}
+
+/** Tests of one endpoint and over all: each may hold a connection for as long as its receiver hangs. */
+const TESTS_PER_ENDPOINT_MAX = 2;
+const TESTS_MAX = 64;
+
+/** Between the look and the test: nothing was sent. */
+const DELETED = { delivered: false, responseStatus: null, durationMs: 0, error: "The endpoint was deleted." };
+
+function createTester(
+  { disableWebhookDelivery }: Pick<Config, "disableWebhookDelivery">,
+  delivery: DeliverySide,
+): Deps["testEndpoint"] {
+  const running = new Map<number, number>();
+  let total = 0;
+  return async (endpoint) => {
+    if (disableWebhookDelivery) return { kind: "delivery_disabled" };
+    const own = running.get(endpoint) ?? 0;
+    if (own >= TESTS_PER_ENDPOINT_MAX || total >= TESTS_MAX) return { kind: "busy" };
+    running.set(endpoint, own + 1);
+    total++;
+    try {
+      return { kind: "sent", ...((await delivery.test(endpoint)) ?? DELETED) };
+    } finally {
+      total--;
+      const rest = (running.get(endpoint) ?? 1) - 1;
+      if (rest > 0) running.set(endpoint, rest);
+      else running.delete(endpoint);
+    }
   };
 }

@@ -9,12 +9,14 @@
 //   waiting ----- failure, schedule exhausted -----> dead_letter
 //   waiting ----- ack, or its endpoint is deleted -> cancelled
 //   cancelled --- 2xx of an attempt in flight -----> delivered   (a late failure changes nothing)
+//   any --------- retry, or a replay --------------> waiting (a new round: the schedule from its start)
 //
 // "In flight" is not a state on disk: a crash between send and settle finds the row waiting and sends again, with
-// the same webhook-id. The status of an event follows from its rows: acknowledged, or all delivered -> delivered;
-// one waiting after a failure -> failed; one waiting -> pending; one dead_letter -> dead_letter; none -> pending.
+// the same webhook-id. To people a waiting delivery is `failed` once an attempt of its round failed, else `pending`.
+// The status of an event follows from its rows: acknowledged, or all delivered -> delivered; one failed -> failed;
+// one pending -> pending; one dead_letter -> dead_letter; none -> pending.
 
-import type { DeliveryState, EventStatus, Scope, Tier } from "../wire/tiers.ts";
+import type { DeliveryStatus, DisabledReason, EventStatus, Scope, Tier } from "../wire/tiers.ts";
 
 /** `org` is the row's integer key, used inside; `id` is the UUIDv7 that the outside sees. Times: ms since 1970. */
 export type Organization = {
@@ -51,16 +53,39 @@ export type NewKey = {
   readonly expiresAtMs: number | null;
 };
 
-/** One webhook endpoint. `name` is "default" for the one that `/api/webhook/config` sets, else null. */
-export type Endpoint = {
+/** What the owner of an endpoint decides. Null: the default of the service. */
+export type EndpointSettings = {
+  readonly url: string;
+  readonly description: string | null;
+  /** Patterns: exact, a prefix that ends in `*`, or `*`. */
+  readonly eventTypes: readonly string[];
+  /** Sent along with each attempt. Kept like secrets: they often are. */
+  readonly headers: Readonly<Record<string, string>>;
+  readonly maxInFlight: number | null;
+  readonly rateLimitPerSecond: number | null;
+  readonly ordered: boolean;
+  readonly timeoutMs: number | null;
+};
+
+/** One webhook endpoint, without its secrets. `name` is "default" for the one that `/api/webhook/config` sets. */
+export type Endpoint = Omit<EndpointSettings, "headers"> & {
   readonly endpoint: number;
   readonly id: string;
   readonly org: number;
   readonly name: string | null;
-  readonly url: string;
-  readonly signingSecret: string;
+  readonly headerNames: readonly string[];
   readonly createdAtMs: number;
   readonly updatedAtMs: number;
+  readonly disabledAtMs: number | null;
+  readonly disabledReason: DisabledReason | null;
+  /** Only old deliveries tell of a deleted one. */
+  readonly deletedAtMs: number | null;
+  /** Failed attempts in a row, over all deliveries. */
+  readonly failures: number;
+  /** The first of them; null after a success. */
+  readonly failingSinceMs: number | null;
+  /** Nothing is sent before: the next probe of an open breaker, a Retry-After, an ordered endpoint's retry. */
+  readonly pausedUntilMs: number | null;
 };
 
 /** An event on its way in. `payload` is the JSON text exactly as it came. */
@@ -104,16 +129,37 @@ export type InboxEvent = {
 };
 
 export type Delivery = {
+  /** Derived from event and endpoint. */
   readonly id: string;
-  readonly endpointId: string | null;
-  readonly url: string | null;
-  readonly state: DeliveryState;
+  readonly eventId: string;
+  readonly eventType: string;
+  /** The endpoint, also a deleted one. */
+  readonly endpointId: string;
+  readonly url: string;
+  readonly status: DeliveryStatus;
   readonly attempts: number;
+  /** Of the latest attempt. */
   readonly responseStatus: number | null;
   readonly lastError: string | null;
   readonly nextAttemptAtMs: number | null;
+  readonly createdAtMs: number;
   readonly updatedAtMs: number;
 };
+
+export type Attempt = {
+  /** From 1. */
+  readonly attempt: number;
+  readonly startedAtMs: number;
+  readonly durationMs: number;
+  readonly responseStatus: number | null;
+  /** Stable words, src/webhook/verdict.ts; both null for a success. */
+  readonly errorKind: string | null;
+  readonly error: string | null;
+  /** The first 1 KB of the answer's body. */
+  readonly responseExcerpt: string | null;
+};
+
+export type DeliveryWithAttempts = Delivery & { readonly attemptsMade: readonly Attempt[] };
 
 export type EventWithDeliveries = InboxEvent & { readonly deliveries: readonly Delivery[] };
 
@@ -134,6 +180,66 @@ export type InboxQuery = {
 /** `nextSeq` continues the walk, null at its end. A page may be short, or empty, before the end. */
 export type InboxPage = { readonly events: readonly InboxEvent[]; readonly nextSeq: number | null };
 
+/** Where a walk over deliveries stands: newest event first, and of one event by endpoint. */
+export type DeliveryKey = { readonly event: number; readonly endpoint: number };
+
+export type DeliveryQuery = {
+  readonly org: number;
+  /** Ids; one that is not there gives an empty page. */
+  readonly endpointId: string | null;
+  readonly eventId: string | null;
+  readonly status: DeliveryStatus | null;
+  /** By the time when the event was accepted. */
+  readonly sinceMs: number | null;
+  readonly untilMs: number | null;
+  readonly limit: number;
+  readonly after: DeliveryKey | null;
+};
+
+/** A page may be short, or empty, before the end. */
+export type DeliveryPage = {
+  readonly deliveries: readonly DeliveryWithAttempts[];
+  readonly next: DeliveryKey | null;
+};
+
+export type ReplayInput = {
+  /** By the time when the event was accepted. Null: up to now. */
+  readonly sinceMs: number;
+  readonly untilMs: number | null;
+  /** Of the deliveries to this endpoint. Not looked at for `missingOnly`. */
+  readonly statuses: readonly DeliveryStatus[];
+  /** Null: all; with `missingOnly`, those of the endpoint. */
+  readonly eventTypes: readonly string[] | null;
+  /** Events that were never meant for this endpoint: they get a delivery now. */
+  readonly missingOnly: boolean;
+};
+
+export type Replay = {
+  readonly id: string;
+  readonly endpointId: string;
+  readonly sinceMs: number;
+  readonly untilMs: number;
+  readonly statuses: readonly DeliveryStatus[];
+  readonly eventTypes: readonly string[];
+  readonly missingOnly: boolean;
+  /** Deliveries put back into the queue so far. */
+  readonly queued: number;
+  /** Of the time range, 0..1. */
+  readonly progress: number;
+  readonly createdAtMs: number;
+  readonly updatedAtMs: number;
+  /** Null while it runs. */
+  readonly completedAtMs: number | null;
+};
+
+/** How one endpoint stands to one event. `delivery` is null when the event was not meant for it. */
+export type EventEndpoint = {
+  readonly endpoint: Endpoint;
+  readonly delivery: Delivery | null;
+  /** Of an ordered endpoint: the event that is to be delivered before; null when this one is next. */
+  readonly waitsForEventId: string | null;
+};
+
 /** Synchronous reads on the caller's own read-only connection: they see every commit that was answered. */
 export interface Reads {
   keyRecord(keyId: string): KeyRecord | null;
@@ -143,8 +249,17 @@ export interface Reads {
   /** Ordered by creation; `afterOrg` continues. */
   organizations(afterOrg: number, limit: number): readonly Organization[];
   defaultEndpoint(org: number): Endpoint | null;
+  /** Null also for a deleted one. */
+  endpoint(org: number, id: string): Endpoint | null;
+  /** Ordered by creation; `afterEndpoint` continues. Without the deleted ones. */
+  endpoints(org: number, afterEndpoint: number, limit: number): readonly Endpoint[];
   event(org: number, id: string): EventWithDeliveries | null;
   inbox(query: InboxQuery): InboxPage;
+  deliveries(query: DeliveryQuery): DeliveryPage;
+  delivery(org: number, id: string): DeliveryWithAttempts | null;
+  /** Every endpoint of the organization, and the deleted ones that have a delivery; null: no such event. */
+  eventEndpoints(org: number, eventId: string): readonly EventEndpoint[] | null;
+  replay(org: number, id: string): Replay | null;
 }
 
 export type AckResult = {
@@ -175,9 +290,38 @@ export interface Store extends Reads {
   ): Promise<Written<Organization | "not_found">>;
   /** Everything of one organization, in small steps; goes on after a restart. */
   eraseOrganization(org: number): Promise<Written<"erased" | "not_found">>;
-  putDefaultEndpoint(org: number, input: { url: string; signingSecret: string }): Promise<Written<Endpoint>>;
+  /** The default endpoint: made, or given this URL (and enabled). One that is there keeps its secret, which is told. */
+  putDefaultEndpoint(
+    org: number,
+    input: { url: string; signingSecret: string },
+  ): Promise<Written<{ readonly endpoint: Endpoint; readonly signingSecret: string }>>;
+  createEndpoint(
+    org: number,
+    input: EndpointSettings & { signingSecret: string },
+  ): Promise<Written<Endpoint | "too_many">>;
+  updateEndpoint(
+    org: number,
+    id: string,
+    change: Partial<EndpointSettings>,
+  ): Promise<Written<Endpoint | "not_found">>;
   /** Its waiting deliveries are cancelled; what was delivered stays told. */
-  deleteDefaultEndpoint(org: number): Promise<Written<"deleted" | "not_found">>;
+  deleteEndpoint(org: number, id: string): Promise<Written<"deleted" | "not_found">>;
+  /** What waits goes out, the oldest event first; a clean bill of health for the breaker. Idempotent. */
+  enableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">>;
+  /** What waits, and what comes, is held. Idempotent. */
+  disableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">>;
+  /** From now on the new secret signs, and until `oldExpiresAtMs` the old ones besides. */
+  rotateSecret(
+    org: number,
+    id: string,
+    input: { signingSecret: string; oldExpiresAtMs: number },
+  ): Promise<Written<Endpoint | "not_found">>;
+  /** A new round, due now, whatever the delivery's status. */
+  retryDelivery(org: number, id: string): Promise<Written<Delivery | "not_found" | "endpoint_deleted">>;
+  /** A durable job; resolves when it is on disk and has begun. */
+  createReplay(org: number, endpointId: string, input: ReplayInput): Promise<Written<Replay | "not_found">>;
+  /** Gone for all reads; a dedup id holds until its window ends. */
+  deleteEvent(org: number, id: string): Promise<Written<"deleted" | "not_found">>;
   /** Outstanding deliveries of these events are cancelled. Idempotent. */
   ack(org: number, ids: readonly string[]): Promise<Written<AckResult>>;
   /** NDJSON lines (without line ends): the organization, its keys without secrets, endpoints, events, attempts. */

@@ -4,7 +4,7 @@
 //   delivered    a whole answer came in time with a 2xx status (or its first 64 KB: more is not read). Final.
 //   gone         the answer was 410: the endpoint is to be disabled. What happens to this delivery is the caller's
 //                choice; holding it with the rest of a disabled endpoint's, this attempt counted, loses nothing.
-//   retry        anything else, while the schedule has a delay left: it waits again, until `dueAtMs`.
+//   retry        anything else, while the schedule has a delay left: it waits again, for `delayMs`.
 //   dead_letter  anything else, when the schedule is used up. Final, until a person asks for a retry or a replay.
 // A redirect is a failure like a 500: following it would send a signed event to an address nobody checked. An answer
 // that breaks off or does not end in time is a failure whatever its status, since delivery is at least once.
@@ -49,7 +49,7 @@ export interface Failure {
 
 export type Verdict =
   | { kind: "delivered" }
-  | { kind: "retry"; dueAtMs: number; error: Failure }
+  | { kind: "retry"; delayMs: number; error: Failure }
   | { kind: "dead_letter"; error: Failure }
   | { kind: "gone"; error: Failure };
 
@@ -58,6 +58,7 @@ export interface VerdictInput {
   schedule: readonly number[];
   /** Including this one. */
   attemptsMade: number;
+  /** Of the wall clock: Retry-After may be a date. */
   nowMs: number;
   /** 0..1, 1 not included. */
   random: number;
@@ -72,7 +73,7 @@ export function verdict(outcome: AttemptOutcome, input: VerdictInput): Verdict {
   if (scheduledMs === null) return { kind: "dead_letter", error };
   return {
     kind: "retry",
-    dueAtMs: input.nowMs + Math.max(scheduledMs, askedMs(outcome, input.nowMs)),
+    delayMs: Math.max(scheduledMs, askedMs(outcome, input.nowMs)),
     error,
   };
 }
@@ -90,6 +91,7 @@ export function failureOf({ status, error }: AttemptOutcome): Failure | null {
   return { kind: "http_status", message: `The endpoint answered ${status}.` };
 }
 
-function askedMs({ status, retryAfter }: AttemptOutcome, nowMs: number): number {
+/** Milliseconds that the endpoint asked to be left alone, by Retry-After on 429 and 503; 0 when it did not. */
+export function askedMs({ status, retryAfter }: AttemptOutcome, nowMs: number): number {
   return status === 429 || status === 503 ? (retryAfterMs(retryAfter, nowMs) ?? 0) : 0;
 }

@@ -2,15 +2,15 @@
 // text goes around these schemas (see raw_json.ts), and answers are spliced, never built from parsed payloads.
 
 import { z } from "zod";
+import { attempted, Delivery, nextAttemptAt } from "./delivery.ts";
 import { id, isStorable, isWithin, text, time, timeOrNull } from "./text.ts";
-import { deliveryStates, eventStatuses } from "./tiers.ts";
+import { eventStatuses } from "./tiers.ts";
+import { TYPE, TYPE_CHARACTERS_MAX } from "./type_pattern.ts";
 
 /** Bytes of a payload's JSON text. */
 export const PAYLOAD_BYTES_MAX = 262_144;
-export const TYPE_CHARACTERS_MAX = 255;
 export const DEDUP_ID_CHARACTERS_MAX = 255;
 
-const TYPE = /^[A-Za-z0-9._:/-]{1,255}$/;
 const TYPE_DETAIL = "It must have 1 to 255 characters of A-Z a-z 0-9 . _ : / -";
 
 const eventType = z
@@ -83,20 +83,6 @@ const status = z.enum(eventStatuses).meta({
     "`dead_letter`: all attempts failed. `delivered`: every endpoint took it, or it was acknowledged.",
 });
 
-const attempts = z.int().meta({ description: "Delivery attempts so far.", examples: [0] });
-const responseStatus = z
-  .int()
-  .nullable()
-  .meta({
-    description: "HTTP status of the latest attempt; null before it, or when it got no answer.",
-    examples: [null],
-  });
-const lastError = z
-  .string()
-  .nullable()
-  .meta({ description: "What went wrong in the latest failed attempt.", examples: [null] });
-const nextAttemptAt = timeOrNull("When the next attempt is due; null when none is.");
-
 const told = {
   id: id("The event's id."),
   type: z.string().meta({ description: "As it was sent.", examples: ["order.created"] }),
@@ -108,9 +94,7 @@ const told = {
     .unknown()
     .meta({ description: "The payload, exactly as its JSON text came in.", examples: [{ order_id: 1042 }] }),
   status,
-  attempts,
-  response_status: responseStatus,
-  last_error: lastError,
+  ...attempted,
   created_at: time("When the event was accepted."),
   updated_at: time("When its status or attempts changed last."),
   next_attempt_at: nextAttemptAt,
@@ -120,40 +104,12 @@ export const InboxEvent = z
   .object(told)
   .meta({ id: "InboxEvent", description: "An event as the inbox tells it." });
 
-export const Delivery = z
-  .object({
-    id: id("The delivery's id."),
-    endpoint_id: z
-      .string()
-      .nullable()
-      .meta({
-        description: "The endpoint it goes to; null when that was deleted.",
-        format: "uuid",
-        examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e53"],
-      }),
-    webhook_url: z
-      .string()
-      .nullable()
-      .meta({ description: "The endpoint's URL.", examples: ["https://example.com/hook"] }),
-    status: z.enum(deliveryStates).meta({
-      description:
-        "`waiting`: an attempt is due. `delivered`: answered 2xx. `dead_letter`: all attempts failed. " +
-        "`cancelled`: the event was acknowledged, or the endpoint deleted.",
-    }),
-    attempts,
-    response_status: responseStatus,
-    last_error: lastError,
-    next_attempt_at: nextAttemptAt,
-    updated_at: time("When it changed last."),
-  })
-  .meta({ id: "Delivery", description: "One event on its way to one webhook endpoint." });
-
 export const EventWithDeliveries = z
   .object({
     ...told,
     acknowledged_at: timeOrNull("When a consumer acknowledged it; null when none did."),
-    deliveries: z
-      .array(Delivery)
-      .meta({ description: "One for each endpoint that matched when it was accepted." }),
+    deliveries: z.array(Delivery).meta({
+      description: "One for each endpoint that matched when it was accepted, or got it by a replay.",
+    }),
   })
   .meta({ id: "Event", description: "An event with its deliveries." });

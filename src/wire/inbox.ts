@@ -4,8 +4,7 @@ import { z } from "zod";
 import { InboxEvent } from "./event.ts";
 import { listEnd, listQuery, timeInput } from "./text.ts";
 import { eventStatuses } from "./tiers.ts";
-
-const TYPE_FILTER = /^(?=.{1,256}$)(?:[A-Za-z0-9._:/-]+\*?|\*)$/;
+import { TYPE_PATTERN } from "./type_pattern.ts";
 
 export const InboxQuery = z.strictObject({
   status: z
@@ -19,7 +18,7 @@ export const InboxQuery = z.strictObject({
     }),
   type: z
     .string()
-    .regex(TYPE_FILTER, "It must be an event type, or the beginning of one with * at its end: order.*")
+    .regex(TYPE_PATTERN, "It must be an event type, or the beginning of one with * at its end: order.*")
     .optional()
     .meta({ description: "Only events of this type; with `*` at its end, of all types that begin so." }),
   since: timeInput("Only events accepted at this time or later.").optional(),

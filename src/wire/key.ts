@@ -47,7 +47,8 @@ const warning = z
   .meta({ description: "What to do now.", examples: ["Store this key now: it cannot be shown again."] });
 const keyScopes = z.array(z.enum(scopes)).meta({
   description:
-    "`publish` sends events, `consume` reads and acknowledges them, `manage` changes keys and webhooks.",
+    "`publish` sends events, `consume` reads and acknowledges them, `manage` changes keys and endpoints, and sees " +
+    "and repeats deliveries.",
   examples: [["publish", "consume", "manage"]],
 });
 const keyName = z
@@ -125,7 +126,7 @@ export const NewKey = z
       .meta({
         description:
           "What the key may do: `publish` sends events, `consume` reads and acknowledges them, `manage` changes " +
-          "keys and webhooks.",
+          "keys and endpoints, and sees and repeats deliveries.",
         examples: [["publish"]],
       }),
     expires_at: timeInput("When the key shall end, in the future. Without it, it does not end.").optional(),

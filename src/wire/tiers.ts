@@ -17,5 +17,10 @@ export type Scope = (typeof scopes)[number];
 export const eventStatuses = ["pending", "failed", "dead_letter", "delivered"] as const;
 export type EventStatus = (typeof eventStatuses)[number];
 
-export const deliveryStates = ["waiting", "delivered", "dead_letter", "cancelled"] as const;
-export type DeliveryState = (typeof deliveryStates)[number];
+/** `pending` and `failed` are both waiting: without, or with, an attempt that failed. */
+export const deliveryStatuses = ["pending", "failed", "delivered", "dead_letter", "cancelled"] as const;
+export type DeliveryStatus = (typeof deliveryStatuses)[number];
+
+/** Why an endpoint is disabled: by its owner, by its answer 410, or after five days without a success. */
+export const disabledReasons = ["manual", "gone", "failing"] as const;
+export type DisabledReason = (typeof disabledReasons)[number];

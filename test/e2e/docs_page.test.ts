@@ -40,7 +40,7 @@ describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the 
       const { page, origins, complaints } = await open(browser, server);
       await page.locator("#operations-Events-sendEvent").waitFor();
       expect(await page.locator(".info .title").textContent()).toContain("Zapier Triggers API");
-      expect(await page.locator(".opblock-tag").count()).toBe(6);
+      expect(await page.locator(".opblock-tag").count()).toBe(8);
       expect([...origins]).toEqual([server.url]);
       expect(complaints).toEqual([]);
       await page.context().close();

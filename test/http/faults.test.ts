@@ -4,7 +4,7 @@
 import { afterAll, beforeAll, expect, test } from "bun:test";
 import { formatApiKey, newApiKey } from "../../src/base/api_key.ts";
 import { eventually, eventWithStatus } from "../help/eventually.ts";
-import { answer, inTurn, type Receiver, startReceiver } from "../help/receiver.ts";
+import { answer, type Receiver, startReceiver } from "../help/receiver.ts";
 import { TestServer } from "../help/server.ts";
 
 let server: TestServer;
@@ -202,15 +202,12 @@ test("what is signed and sent is the text that came, not its re-serialization", 
 });
 
 test("Retry-After of a 429 or 503 is obeyed when it is longer than the schedule", async () => {
-  receiver.on(
-    "/later",
-    inTurn(
-      answer(429, { headers: { "retry-after": "36000" } }),
-      answer(503, { headers: { "retry-after": "43200" } }),
-    ),
-  );
-  const { api } = await organizationAt("/later");
-  for (const seconds of [36_000, 43_200]) {
+  for (const [path, status, seconds] of [
+    ["/later-429", 429, 36_000],
+    ["/later-503", 503, 43_200],
+  ] as const) {
+    receiver.on(path, answer(status, { headers: { "retry-after": String(seconds) } }));
+    const { api } = await organizationAt(path);
     const { id } = (await api.post("/api/events", event)).body;
     const failed = await eventWithStatus(api, id, "failed");
     const waitMs = Date.parse(failed.next_attempt_at) - Date.parse(failed.updated_at);

@@ -89,7 +89,9 @@ describe("the inbox", () => {
     expect(Date.parse(event.next_attempt_at)).toBeGreaterThan(Date.parse(event.created_at));
     expect(event.deliveries).toHaveLength(1);
     expect(event.deliveries[0]).toMatchObject({
-      status: "waiting",
+      status: "failed",
+      event_id: id,
+      event_type: "failed",
       webhook_url: `${receiver.url}/failing`,
       attempts: 1,
       response_status: 500,

@@ -22,6 +22,10 @@ const paths = [
   ["POST", "/api/events"],
   ["POST", "/api/ack"],
   ["POST", "/api/webhook/config"],
+  ["POST", "/api/endpoints"],
+  ["PATCH", "/api/endpoints/x"],
+  ["POST", "/api/endpoints/x/replay"],
+  ["POST", "/api/endpoints/x/rotate-secret"],
   ["POST", "/api/keys"],
   ["POST", "/api/keys/rotate"],
   ["POST", "/api/keys/generate"],
@@ -40,6 +44,13 @@ const field = fc.constantFrom(
   "expires_at",
   "overlap_seconds",
   "organization_name",
+  "url",
+  "event_types",
+  "headers",
+  "signing_secret",
+  "max_in_flight",
+  "since",
+  "status",
   "__proto__",
   "toString",
 );
@@ -82,6 +93,10 @@ test("any path, query and header is answered as documented", async () => {
       "/api/inbox?type=",
       "/api/ack",
       "/api/keys",
+      "/api/endpoints",
+      "/api/deliveries?status=",
+      "/api/deliveries",
+      "/api/replays",
       "/api/admin/organizations",
       "/docs",
     ),
@@ -104,10 +119,9 @@ test("no key and no payload is in the log, whatever was refused", async () => {
   await api.post("/api/events", { type: "a", payload });
   await api.post("/api/events", { type: "a b", payload });
   await api.post("/api/events", `{"payload":"${payload}"`);
-  await api.post("/api/webhook/config", { webhook_url: "https://example.com/" });
+  const hook = await api.post("/api/webhook/config", { webhook_url: "https://example.com/" });
   await server.api(`${key.slice(0, -1)}_`).get("/api/inbox");
-  const { signing_secret } = (await api.get("/api/webhook/config")).body;
-  for (const secret of [payload, key, key.slice(15, 58), signing_secret]) {
+  for (const secret of [payload, key, key.slice(15, 58), hook.body.signing_secret]) {
     expect(server.output).not.toContain(secret);
   }
   expect(server.output).toContain("organization made");

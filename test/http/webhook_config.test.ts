@@ -71,5 +71,33 @@ test("twenty settings at once end in one webhook with one secret, told by all an
   expect(new Set(answers.map(({ body }) => body.endpoint_id)).size).toBe(1);
   expect(new Set(answers.map(({ body }) => body.signing_secret)).size).toBe(1);
   const { body } = await api.get("/api/webhook/config");
-  expect(answers.map((one) => one.body)).toContainEqual(body);
+  expect(body.signing_secret).toBeNull();
+  expect(answers.map((one) => ({ ...one.body, signing_secret: null }))).toContainEqual(body);
+});
+
+test("the webhook is the endpoint named default, and keeps the settings that it was given as one", async () => {
+  const { api } = await server.organization({ name: "Default" });
+  const hook = (await api.post("/api/webhook/config", { webhook_url: "https://example.com/a" })).body;
+  const path = `/api/endpoints/${hook.endpoint_id}`;
+  expect((await api.get(path)).body).toMatchObject({ name: "default", url: "https://example.com/a" });
+  const change = { body: '{"max_in_flight":3}', headers: { "content-type": "application/json" } };
+  expect((await api.send("PATCH", path, change)).status).toBe(200);
+  await api.post(`${path}/disable`);
+  await api.post("/api/webhook/config", { webhook_url: "https://example.com/b" });
+  expect((await api.get(path)).body).toMatchObject({
+    name: "default",
+    url: "https://example.com/b",
+    max_in_flight: 3,
+    status: "active",
+  });
+  expect((await api.send("DELETE", path)).status).toBe(204);
+  expect((await api.get("/api/webhook/config")).status).toBe(404);
+  expect((await api.send("DELETE", "/api/webhook/config")).status).toBe(404);
+});
+
+test("a URL that is too long when it is percent-encoded is refused", async () => {
+  const { api } = await server.organization({ name: "Long" });
+  const webhook_url = `https://example.com/${"☃".repeat(300)}`;
+  const answer = await api.post("/api/webhook/config", { webhook_url });
+  expect([answer.status, answer.body.errors[0].pointer]).toEqual([422, "/webhook_url"]);
 });

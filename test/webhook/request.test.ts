@@ -90,6 +90,8 @@ describe("a webhook's headers", () => {
       "content-TYPE": "text/plain",
       "Content-Length": "0",
       "Transfer-Encoding": "chunked",
+      "Webhook-Later": "forged",
+      "Proxy-Authorization": "Basic x",
       Host: "forged.example",
       Connection: "close",
     };
@@ -102,7 +104,10 @@ describe("an endpoint's own header", () => {
     ["Authorization", "Bearer x"],
     ["x-a", ""],
     ["x_a.b!", "tab\tand spaces"],
-    ["x-latin", "é"],
+    ["Cookie", "a=b"],
+    ["X-Forwarded-For", "203.0.113.1"],
+    ["X-Event-Source", "shop"],
+    ["webhook", "not one of webhook-*"],
   ])("%s: %s is accepted", (name, value) => {
     expect(checkExtraHeaders({ [name]: value })).toEqual({ ok: true });
   });
@@ -117,11 +122,28 @@ describe("an endpoint's own header", () => {
     ["x-a", "carriage\rreturn"],
     ["x-a", "zero\0"],
     ["x-a", "snow ☃"],
+    ["x-a", "é"],
+    ["x-a", "delete \x7f"],
     ["Host", "x"],
     ["WEBHOOK-ID", "x"],
     ["X-Attempt", "1"],
     ["Content-Length", "1"],
     ["accept-encoding", "gzip"],
+    ["Proxy-Authorization", "Basic x"],
+    ["proxy-authenticate", "Basic"],
+    ["Proxy-Connection", "close"],
+    ["TE", "trailers"],
+    ["Trailer", "x"],
+    ["Upgrade", "h2c"],
+    ["HTTP2-Settings", "x"],
+    ["Keep-Alive", "timeout=5"],
+    ["Expect", "100-continue"],
+    ["Content-Encoding", "gzip"],
+    ["Content-Range", "bytes 0-1/2"],
+    ["Webhook-Anything", "x"],
+    ["x-a", " leading"],
+    ["x-a", "trailing\t"],
+    ["X-Good", "the same in other letters"],
   ])("%j: %j is refused by its name", (name, value) => {
     expect(checkExtraHeaders({ "x-good": "1", [name]: value })).toEqual({
       ok: false,
@@ -133,5 +155,18 @@ describe("an endpoint's own header", () => {
   test("that is refused does not have its value repeated", () => {
     const checked = checkExtraHeaders({ Authorization: "Bearer SECRET\n" });
     expect(checked.ok ? "accepted" : checked.detail).not.toMatch(/accepted|SECRET/);
+  });
+
+  test("is refused together with the others when they have more than 8 KB in all", () => {
+    const headers = (bytes: number) => ({
+      "x-a": "1",
+      "x-b": "y".repeat(bytes - 2 * "x-a: \r\n".length - 1),
+    });
+    expect(checkExtraHeaders(headers(8 * 1024))).toEqual({ ok: true });
+    expect(checkExtraHeaders(headers(8 * 1024 + 1))).toEqual({
+      ok: false,
+      name: null,
+      detail: expect.stringContaining("8 KB"),
+    });
   });
 });

@@ -11,6 +11,7 @@ import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import type { Deps } from "../deps.ts";
 import { linesStream } from "../lines_stream.ts";
+import { listJson } from "../list_json.ts";
 import { operation } from "../operation.ts";
 import { HttpProblem } from "../problem.ts";
 import { hook } from "../route.ts";
@@ -115,16 +116,10 @@ function organizationOf({ store, metrics }: Deps, { params }: Named): StoredOrga
 
 function listOrganizations({ store, metrics }: Deps, { query }: Call<typeof list>): Answer {
   const { limit, cursor } = query;
-  const after = decodeCursor(WALK, cursor) ?? 0;
-  // One more than asked for, to know whether there is one more.
+  const after = decodeCursor(WALK, cursor)?.row ?? 0;
   const found = timed(metrics.db.organizations, () => store.organizations(after, limit + 1));
-  const page = found.slice(0, limit);
-  const last = found.length > limit ? page.at(-1) : undefined;
-  return json(200, {
-    organizations: page.map(organizationTold),
-    next_cursor: last === undefined ? null : encodeCursor(WALK, last.org),
-    has_more: last !== undefined,
-  });
+  const cursorAfter = ({ org }: StoredOrganization) => encodeCursor(WALK, org);
+  return { status: 200, body: listJson("organizations", found, limit, organizationTold, cursorAfter) };
 }
 
 async function changeOrganization(deps: Deps, call: Call<typeof change>): Promise<Answer> {

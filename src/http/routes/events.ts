@@ -16,20 +16,22 @@ import {
 } from "../../wire/event.ts";
 import { memberText } from "../../wire/raw_json.ts";
 import { decodeText, parseJson, readBytes, requireJson, validate } from "../body.ts";
-import type { Answer, Kit } from "../call.ts";
+import { type Answer, type Call, type Kit, noContent } from "../call.ts";
 import type { Deps } from "../deps.ts";
 import { eventJson } from "../event_json.ts";
 import type { Allowance } from "../limit.ts";
 import { operation } from "../operation.ts";
 import { HttpProblem, invalid } from "../problem.ts";
 import { hook } from "../route.ts";
-import { refusedProblem, timed } from "../stored.ts";
+import { refusedProblem, stored, timed } from "../stored.ts";
 
 const RATE_HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"] as const;
 /** Room for type, dedup_id and white space beside the largest payload. */
 const BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
 const IDEMPOTENCY_KEY_DETAIL =
   "The header Idempotency-Key must have 1 to 255 characters of ASCII, or send dedup_id.";
+
+const EVENT_ID = { id: ["The event's id.", "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] } as const;
 
 const send = operation({
   id: "sendEvent",
@@ -56,9 +58,22 @@ const show = operation({
   summary: "Show an event and its deliveries",
   description: "Right after the 202 it is there.",
   access: "consume",
-  params: { id: ["The event's id.", "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] },
+  params: EVENT_ID,
   answers: { 200: { description: "The event.", schema: EventWithDeliveries } },
   problems: ["not_found"],
+});
+
+const remove = operation({
+  id: "deleteEvent",
+  tag: "Events",
+  summary: "Delete an event",
+  description:
+    "It is gone from the inbox and from every list, and its deliveries that wait are cancelled; an attempt that is " +
+    "under way may still arrive. Its `dedup_id` stays taken for the rest of the 24 hours.",
+  access: "manage",
+  params: EVENT_ID,
+  answers: { 204: { description: "It is deleted." } },
+  problems: ["not_found", "overloaded", "storage_unavailable"],
 });
 
 export function eventRoutes(kit: Kit, deps: Deps) {
@@ -99,10 +114,15 @@ export function eventRoutes(kit: Kit, deps: Deps) {
       "/api/events/:id",
       kit.handle(show, ({ params, principal: { org } }) => {
         const event = timed(metrics.db.event, () => store.event(org, params.id ?? ""));
-        if (event === null) throw new HttpProblem("not_found", { detail: "There is no such event." });
+        if (event === null) throw noSuchEvent();
         return { status: 200, body: eventJson(event) };
       }),
       hook(show),
+    )
+    .delete(
+      "/api/events/:id",
+      kit.handle(remove, (call) => deleteEvent(deps, call)),
+      hook(remove),
     );
 
   function tooMany({ limit, retryAfterSeconds }: Allowance, headers: Readonly<Record<string, string>>) {
@@ -124,6 +144,16 @@ export function eventRoutes(kit: Kit, deps: Deps) {
     const extra = { event_id: outcome.eventId, dedup_id: dedupId };
     return new HttpProblem("duplicate_event", { extra, headers });
   }
+}
+
+async function deleteEvent({ store, metrics, log }: Deps, call: Call<typeof remove>): Promise<Answer> {
+  const { params, principal, requestId } = call;
+  const { org, organization } = principal;
+  const id = params.id ?? "";
+  const outcome = stored(await timed(metrics.db.event, () => store.deleteEvent(org, id)));
+  if (outcome === "not_found") throw noSuchEvent();
+  log.info({ request_id: requestId, organization_id: organization.id, event_id: id }, "event deleted");
+  return noContent;
 }
 
 /** The latest time that was written out: at 50 000 events a second 50 share each millisecond. */
@@ -161,6 +191,10 @@ function idempotencyKey(headers: Headers): string | null {
   // Headers come as Latin-1: what is not ASCII may have been meant as UTF-8, and would be another id than in a body.
   if (isDedupId(key) && /^[\x20-\x7e]+$/.test(key)) return key;
   throw invalid("/dedup_id", IDEMPOTENCY_KEY_DETAIL);
+}
+
+function noSuchEvent(): HttpProblem {
+  return new HttpProblem("not_found", { detail: "There is no such event." });
 }
 
 function payloadTooLarge(): HttpProblem {

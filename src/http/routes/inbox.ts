@@ -30,7 +30,7 @@ export function inboxRoutes(kit: Kit, { store, metrics }: Deps) {
       const { order, limit, type = null, since: sinceMs = null, until: untilMs = null } = query;
       const statuses = statusesOf(query.status);
       const walk = JSON.stringify(["inbox", org, order, statuses, type, sinceMs, untilMs]);
-      const afterSeq = decodeCursor(walk, query.cursor);
+      const afterSeq = decodeCursor(walk, query.cursor)?.row ?? null;
       const page = timed(metrics.db.inbox, () =>
         store.inbox({ org, statuses, type, sinceMs, untilMs, order, limit, afterSeq }),
       );

@@ -17,12 +17,12 @@ import {
 } from "../../wire/key.ts";
 import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import type { Deps } from "../deps.ts";
-import { timeOrNull } from "../event_json.ts";
 import { drawKey } from "../new_key.ts";
 import { operation } from "../operation.ts";
 import { HttpProblem, invalid } from "../problem.ts";
 import { hook } from "../route.ts";
 import { stored, timed } from "../stored.ts";
+import { timeOrNull } from "../time_told.ts";
 
 const generate = operation({
   id: "generateKey",

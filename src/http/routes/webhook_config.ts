@@ -4,13 +4,13 @@
 import { Elysia } from "elysia";
 import { rfc3339 } from "../../base/time.ts";
 import type { Endpoint, Organization } from "../../store/store.ts";
-import { checkUrl } from "../../webhook/guard.ts";
 import { newSigningSecret } from "../../webhook/secret.ts";
 import { SetWebhook, WebhookConfig } from "../../wire/webhook_config.ts";
 import { json, type Kit, noContent } from "../call.ts";
 import type { Deps } from "../deps.ts";
+import { allowedUrl } from "../endpoint_settings.ts";
 import { operation } from "../operation.ts";
-import { HttpProblem, invalid } from "../problem.ts";
+import { HttpProblem } from "../problem.ts";
 import { hook } from "../route.ts";
 import { stored, timed } from "../stored.ts";
 
@@ -21,7 +21,9 @@ const set = operation({
   description:
     "From now on each new event is sent to this URL, signed as Standard Webhooks says " +
     "(https://www.standardwebhooks.com): `webhook-id`, `webhook-timestamp`, `webhook-signature`. The answer has the " +
-    "secret to check them with. Setting it again changes the URL and keeps the secret.",
+    "secret to check them with. Setting it again changes the URL and keeps the secret.\n\n" +
+    "This is the endpoint called `default` among `/api/endpoints`, where it can be tested, given headers and limits, " +
+    "and others made beside it.",
   access: "manage",
   body: SetWebhook,
   answers: { 200: { description: "The webhook as it is now.", schema: WebhookConfig } },
@@ -32,7 +34,8 @@ const show = operation({
   id: "getWebhook",
   tag: "Webhook",
   summary: "Show the webhook",
-  description: "With its secret, which is why it needs the scope `manage`.",
+  description:
+    "Without its secret: that is told when the webhook is set, and by `POST /api/endpoints/:id/rotate-secret`.",
   access: "manage",
   answers: { 200: { description: "The webhook.", schema: WebhookConfig } },
   problems: ["not_found"],
@@ -56,16 +59,16 @@ export function webhookConfigRoutes(kit: Kit, { store, egress, metrics, log }: D
     .post(
       path,
       kit.handle(set, async ({ body, principal: { org, organization }, requestId }) => {
-        const checked = checkUrl(body.webhook_url, egress);
-        if (!checked.ok) throw invalid("/webhook_url", checked.detail);
+        const url = allowedUrl(body.webhook_url, egress, "/webhook_url");
         // Used when there is no webhook yet; the store keeps the secret of one that is there.
-        const input = { url: checked.url.href, signingSecret: newSigningSecret() };
-        const endpoint = stored(await timed(latency, () => store.putDefaultEndpoint(org, input)));
+        const input = { url, signingSecret: newSigningSecret() };
+        const outcome = stored(await timed(latency, () => store.putDefaultEndpoint(org, input)));
+        const { endpoint, signingSecret } = outcome;
         log.info(
           { request_id: requestId, organization_id: organization.id, endpoint_id: endpoint.id },
           "webhook set",
         );
-        return json(200, webhookTold(organization, endpoint));
+        return json(200, webhookTold(organization, endpoint, signingSecret));
       }),
       hook(set),
     )
@@ -74,14 +77,16 @@ export function webhookConfigRoutes(kit: Kit, { store, egress, metrics, log }: D
       kit.handle(show, ({ principal: { org, organization } }) => {
         const endpoint = timed(latency, () => store.defaultEndpoint(org));
         if (endpoint === null) throw notSet();
-        return json(200, webhookTold(organization, endpoint));
+        return json(200, webhookTold(organization, endpoint, null));
       }),
       hook(show),
     )
     .delete(
       path,
       kit.handle(remove, async ({ principal: { org, organization }, requestId }) => {
-        const outcome = stored(await timed(latency, () => store.deleteDefaultEndpoint(org)));
+        const endpoint = store.defaultEndpoint(org);
+        if (endpoint === null) throw notSet();
+        const outcome = stored(await timed(latency, () => store.deleteEndpoint(org, endpoint.id)));
         if (outcome === "not_found") throw notSet();
         log.info({ request_id: requestId, organization_id: organization.id }, "webhook deleted");
         return noContent;
@@ -90,12 +95,12 @@ export function webhookConfigRoutes(kit: Kit, { store, egress, metrics, log }: D
     );
 }
 
-function webhookTold(organization: Organization, endpoint: Endpoint) {
+function webhookTold(organization: Organization, endpoint: Endpoint, signingSecret: string | null) {
   return {
     organization_id: organization.id,
     endpoint_id: endpoint.id,
     webhook_url: endpoint.url,
-    signing_secret: endpoint.signingSecret,
+    signing_secret: signingSecret,
     updated_at: rfc3339(endpoint.updatedAtMs),
   };
 }

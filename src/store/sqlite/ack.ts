@@ -4,27 +4,36 @@ import { isId, seqOfId } from "../../base/id.ts";
 import type { AckResult } from "../store.ts";
 import type { Context } from "./context.ts";
 import { prepareIndexStatus } from "./index_status.ts";
+import { prepareUnpause } from "./unpause.ts";
+
+/** Cancels what waits of an event. */
+export function prepareCancelWaiting(ctx: Context): (event: number) => void {
+  const unpause = prepareUnpause(ctx);
+  const cancel = ctx.db.prepare<{ endpoint: number }, [number, number]>(
+    `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND state = 0
+     RETURNING endpoint`,
+  );
+  return (event) => {
+    for (const { endpoint } of cancel.all(ctx.nowMs, event)) unpause(endpoint, event);
+  };
+}
 
 export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
   const indexStatus = prepareIndexStatus(ctx);
+  const cancelWaiting = prepareCancelWaiting(ctx);
   const owner = ctx.db.prepare<{ org: number; id: string }, [number]>(
-    "SELECT org, id FROM events WHERE seq = ?",
+    "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
   );
   const insert = ctx.db.prepare<void, [number, number]>(
     "INSERT OR IGNORE INTO acks (event, acked_at) VALUES (?, ?)",
   );
   const ackedAt = ctx.db.prepare<{ acked_at: number }, [number]>("SELECT acked_at FROM acks WHERE event = ?");
-  const cancel = ctx.db.prepare<void, [number, number]>(
-    "UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND state = 0",
-  );
 
   const ackOne = (org: number, seq: number): number => {
-    const before = ackedAt.get(seq);
-    if (before) return before.acked_at;
     insert.run(seq, ctx.nowMs);
-    if (cancel.run(ctx.nowMs, seq).changes > 0) ctx.effects.cancelled.push(seq);
+    cancelWaiting(seq);
     indexStatus(org, seq);
-    return ctx.nowMs;
+    return ackedAt.get(seq)?.acked_at ?? ctx.nowMs;
   };
 
   return ({ org, ids }) => {

@@ -1,10 +1,18 @@
 // One op to one result, inside the group's transaction: the only place that knows what each write does to the
-// tables. Statements are prepared once, on the first use of each kind of op.
+// tables. Statements are prepared once, at the start.
 
-import { unreachable } from "../../base/assert.ts";
 import { prepareAck } from "./ack.ts";
 import type { Context } from "./context.ts";
-import { prepareCancelStep, prepareDeleteDefaultEndpoint, preparePutDefaultEndpoint } from "./endpoints.ts";
+import { prepareAgeStep, prepareCancelStep } from "./endpoint_steps.ts";
+import {
+  prepareCreateEndpoint,
+  prepareDeleteEndpoint,
+  prepareDisableEndpoint,
+  prepareEnableEndpoint,
+  preparePutDefaultEndpoint,
+  prepareRotateSecret,
+  prepareUpdateEndpoint,
+} from "./endpoints.ts";
 import { prepareIngest } from "./ingest.ts";
 import type { Op, OpResult } from "./op.ts";
 import {
@@ -15,61 +23,46 @@ import {
   prepareTouchKeys,
   prepareUpdateOrganization,
 } from "./organizations.ts";
-import { prepareEraseStep, preparePruneStep, prepareStartErase } from "./remove.ts";
+import { prepareDeleteEvent, prepareEraseStep, preparePruneStep, prepareStartErase } from "./remove.ts";
+import { prepareCreateReplay, prepareReplayStep, prepareRetryDelivery } from "./requeue.ts";
 import { prepareSettle } from "./settle.ts";
 
 /** Returns `apply(op)`; it throws only on SQLite errors and defects, and then the group is rolled back. */
 export function prepareApply(ctx: Context): (op: Op) => OpResult {
-  const ingest = prepareIngest(ctx);
-  const settle = prepareSettle(ctx);
-  const ack = prepareAck(ctx);
-  const createOrganization = prepareCreateOrganization(ctx);
-  const updateOrganization = prepareUpdateOrganization(ctx);
-  const createKey = prepareCreateKey(ctx);
-  const rotateKey = prepareRotateKey(ctx);
-  const deleteKey = prepareDeleteKey(ctx);
-  const touchKeys = prepareTouchKeys(ctx);
-  const putDefaultEndpoint = preparePutDefaultEndpoint(ctx);
-  const deleteDefaultEndpoint = prepareDeleteDefaultEndpoint(ctx);
-  const cancelStep = prepareCancelStep(ctx);
-  const pruneStep = preparePruneStep(ctx);
-  const startErase = prepareStartErase(ctx);
-  const eraseStep = prepareEraseStep(ctx);
-
+  const handlers: Handlers = {
+    ingest: prepareIngest(ctx),
+    settle: prepareSettle(ctx),
+    ack: prepareAck(ctx),
+    createOrganization: prepareCreateOrganization(ctx),
+    updateOrganization: prepareUpdateOrganization(ctx),
+    createKey: prepareCreateKey(ctx),
+    rotateKey: prepareRotateKey(ctx),
+    deleteKey: prepareDeleteKey(ctx),
+    touchKeys: prepareTouchKeys(ctx),
+    putDefaultEndpoint: preparePutDefaultEndpoint(ctx),
+    createEndpoint: prepareCreateEndpoint(ctx),
+    updateEndpoint: prepareUpdateEndpoint(ctx),
+    deleteEndpoint: prepareDeleteEndpoint(ctx),
+    enableEndpoint: prepareEnableEndpoint(ctx),
+    disableEndpoint: prepareDisableEndpoint(ctx),
+    rotateSecret: prepareRotateSecret(ctx),
+    cancelStep: prepareCancelStep(ctx),
+    ageStep: prepareAgeStep(ctx),
+    retryDelivery: prepareRetryDelivery(ctx),
+    createReplay: prepareCreateReplay(ctx),
+    replayStep: prepareReplayStep(ctx),
+    deleteEvent: prepareDeleteEvent(ctx),
+    pruneStep: preparePruneStep(ctx),
+    startErase: prepareStartErase(ctx),
+    eraseStep: prepareEraseStep(ctx),
+  };
+  const { ingest, settle } = handlers;
   return (op) => {
-    switch (op.op) {
-      case "ingest":
-        return ingest(op);
-      case "settle":
-        return settle(op);
-      case "ack":
-        return ack(op);
-      case "createOrganization":
-        return createOrganization(op);
-      case "updateOrganization":
-        return updateOrganization(op);
-      case "createKey":
-        return createKey(op);
-      case "rotateKey":
-        return rotateKey(op);
-      case "deleteKey":
-        return deleteKey(op);
-      case "touchKeys":
-        return touchKeys(op);
-      case "putDefaultEndpoint":
-        return putDefaultEndpoint(op);
-      case "deleteDefaultEndpoint":
-        return deleteDefaultEndpoint(op);
-      case "cancelStep":
-        return cancelStep(op);
-      case "pruneStep":
-        return pruneStep(op);
-      case "startErase":
-        return startErase(op);
-      case "eraseStep":
-        return eraseStep(op);
-      default:
-        return unreachable(op);
-    }
+    if (op.op === "ingest") return ingest(op);
+    if (op.op === "settle") return settle(op);
+    // The compiler cannot see that a handler and its op go by the same word; the type of `handlers` says so.
+    return (handlers[op.op] as (op: Op) => OpResult)(op);
   };
 }
+
+type Handlers = { readonly [Name in Op["op"]]: (op: Extract<Op, { op: Name }>) => OpResult };

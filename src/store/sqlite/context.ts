@@ -1,6 +1,7 @@
 // What every part of the writer works on.
 
 import type { Database } from "bun:sqlite";
+import type { SecretBox } from "../../base/secret_box.ts";
 import type { Dedup } from "./dedup.ts";
 import type { Effects } from "./effects.ts";
 import type { FanOut } from "./fan_out.ts";
@@ -13,6 +14,7 @@ export type Context = {
   readonly db: Database;
   readonly dedup: Dedup;
   readonly fanOut: FanOut;
+  readonly box: SecretBox;
   /** Of the group in hand. */
   effects: Effects;
   /** Of the group in hand, milliseconds since 1970. */

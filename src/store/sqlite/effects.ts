@@ -4,18 +4,22 @@ import type { CommitNotice } from "./op.ts";
 
 export class Effects {
   due: number[] = [];
-  cancelled: number[] = [];
+  waiting: number[] = [];
   endpoints: number[] = [];
+  healed: number[] = [];
+  unpaused: number[] = [];
   /** Events inserted: how far the tail grew. */
   inserted = 0;
   lastSeq = 0;
 
   /** Worth telling the delivery thread. */
   get any(): boolean {
-    return this.due.length > 0 || this.cancelled.length > 0 || this.endpoints.length > 0;
+    const { due, waiting, endpoints, healed, unpaused } = this;
+    return due.length + waiting.length + endpoints.length + healed.length + unpaused.length > 0;
   }
 
   notice(sealed: number): CommitNotice {
-    return { due: this.due, cancelled: this.cancelled, endpoints: this.endpoints, sealed };
+    const { due, waiting, endpoints, healed, unpaused } = this;
+    return { due, waiting, endpoints, healed, unpaused, sealed };
   }
 }

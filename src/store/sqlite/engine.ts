@@ -4,6 +4,7 @@
 
 import { SQLiteError } from "bun:sqlite";
 import { firstSeqOfMs } from "../../base/id.ts";
+import { createSecretBox, type SecretBox } from "../../base/secret_box.ts";
 import { prepareApply } from "./apply.ts";
 import { prepareCheckpoint } from "./checkpoint.ts";
 import { type Context, type IndexName, indexNames } from "./context.ts";
@@ -11,6 +12,7 @@ import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
 import { type Migrated, migrate } from "./migrate.ts";
+import { followClock, resealSecrets } from "./on_open.ts";
 import type { CommitNotice, Op, OpFailure, OpResult } from "./op.ts";
 import { BUSY_MS, type Durability, openWriter } from "./pragma.ts";
 import { markName, prepareMark, prepareSeals, SEAL_EVENTS, type Seal } from "./seal.ts";
@@ -19,15 +21,27 @@ export type Opened =
   | { readonly kind: "opened"; readonly engine: Engine; readonly lastSeq: number }
   | { readonly kind: "refused"; readonly detail: string };
 
-/** Opens, migrates and warms the database file. `sealEvents`: how long the tail may grow before it is sealed. */
-export function openEngine(file: string, durability: Durability, sealEvents = SEAL_EVENTS): Opened {
+export type EngineOptions = {
+  readonly durability: Durability;
+  /** In hexadecimal: what seals secrets (base/secret_box.ts). */
+  readonly encryptionKeys: readonly string[];
+  /** How long the tail may grow before it is sealed. */
+  readonly sealEvents?: number;
+};
+
+/** Opens, migrates and warms the database file. */
+export function openEngine(file: string, options: EngineOptions): Opened {
   let db: Context["db"] | null = null;
   try {
-    db = openWriter(file, durability);
+    db = openWriter(file, options.durability);
     const migrated = migrate(db);
     if (migrated.kind === "too_new") throw new StartRefusal(tooNew(file, migrated));
     addMarks(db);
-    const engine = new Engine(db, sealEvents);
+    const box = createSecretBox(options.encryptionKeys);
+    const resealed = resealSecrets(db, box);
+    if (resealed.kind === "wrong_key") throw new StartRefusal(wrongKey(options.encryptionKeys.length > 0));
+    followClock(db, Date.now());
+    const engine = new Engine(db, box, options.sealEvents ?? SEAL_EVENTS);
     return { kind: "opened", engine, lastSeq: engine.lastSeq };
   } catch (error) {
     db?.close();
@@ -44,10 +58,17 @@ function tooNew(file: string, { found, known }: Extract<Migrated, { kind: "too_n
   return `${file} has schema ${found}, and this program knows schemas up to ${known}: it was written by a newer version. Start that version, or restore a backup from before the upgrade.`;
 }
 
+function wrongKey(given: boolean): string {
+  return given
+    ? "ENCRYPTION_KEY does not open the signing secrets in the database: it was another key that sealed them. Start with that one, or with NEW,OLD to exchange it."
+    : "The signing secrets in the database are sealed, and ENCRYPTION_KEY is not set: start with the key that sealed them.";
+}
+
 function addMarks(db: Context["db"]): void {
   const add = db.prepare<void, [string, number]>("INSERT OR IGNORE INTO marks (name, value) VALUES (?, ?)");
   for (const index of indexNames) add.run(markName(index), firstSeqOfMs(0));
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
+  add.run("delivery_clock", 0);
 }
 
 /** The results in the order of the ops; `notice`: what the delivery thread should hear of, if anything. */
@@ -66,7 +87,7 @@ export class Engine {
   readonly #tail: Record<IndexName, number>;
   #lastSeq: number;
 
-  constructor(db: Context["db"], sealEvents: number) {
+  constructor(db: Context["db"], box: SecretBox, sealEvents: number) {
     this.#sealEvents = sealEvents;
     const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = ?");
     const markOf = (name: string) => mark.get(name)?.value ?? 0;
@@ -74,7 +95,7 @@ export class Engine {
     const dedup = new Dedup(db, markOf("dedup_seed"));
     const nowMs = Date.now();
     this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
-    this.#ctx = { db, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
+    this.#ctx = { db, box, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
     dedup.load(db, sealed.dedup, nowMs);
     this.#apply = prepareApply(this.#ctx);
     this.#seals = prepareSeals(this.#ctx);
@@ -213,8 +234,10 @@ function failureOf(error: unknown): OpFailure {
 function mergeNotices(notices: readonly CommitNotice[], sealed: number): CommitNotice {
   return {
     due: notices.flatMap((notice) => notice.due),
-    cancelled: notices.flatMap((notice) => notice.cancelled),
+    waiting: notices.flatMap((notice) => notice.waiting),
     endpoints: notices.flatMap((notice) => notice.endpoints),
+    healed: notices.flatMap((notice) => notice.healed),
+    unpaused: notices.flatMap((notice) => notice.unpaused),
     sealed,
   };
 }

@@ -1,5 +1,5 @@
-// Everything of one organization as NDJSON lines, oldest event first. Payloads are spliced in as they came. Keys
-// are told without their secrets' hashes; a signing secret is told, since it is the organization's own.
+// Everything of one organization as NDJSON lines, oldest event first. Payloads are spliced in as they came. Secrets
+// are not told: neither the keys' hashes, nor what signs, nor the values of own headers.
 
 import { rfc3339 } from "../../base/time.ts";
 import type { EventWithDeliveries, InboxQuery } from "../store.ts";
@@ -28,9 +28,17 @@ export function* exportLines(org: number, admin: AdminReads, inbox: InboxReads):
       endpoint_id: endpoint.id,
       name: endpoint.name,
       url: endpoint.url,
-      signing_secret: endpoint.signingSecret,
+      description: endpoint.description,
+      event_types: endpoint.eventTypes,
+      header_names: endpoint.headerNames,
+      max_in_flight: endpoint.maxInFlight,
+      rate_limit_per_second: endpoint.rateLimitPerSecond,
+      ordered: endpoint.ordered,
+      timeout_ms: endpoint.timeoutMs,
       created_at: rfc3339(endpoint.createdAtMs),
       updated_at: rfc3339(endpoint.updatedAtMs),
+      disabled_at: timeOrNull(endpoint.disabledAtMs),
+      deleted_at: timeOrNull(endpoint.deletedAtMs),
     });
   }
   yield* eventLines(org, inbox);
@@ -64,7 +72,7 @@ function eventLine(event: EventWithDeliveries, inbox: InboxReads): string {
     deliveries: event.deliveries.map((delivery) => ({
       id: delivery.id,
       endpoint_id: delivery.endpointId,
-      state: delivery.state,
+      status: delivery.status,
       next_attempt_at: timeOrNull(delivery.nextAttemptAtMs),
     })),
     attempts: inbox.attempts(event.id).map((attempt) => ({

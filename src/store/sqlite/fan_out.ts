@@ -2,25 +2,34 @@
 // memory of them is right by construction; a rolled-back group forgets all of it.
 
 import type { Database } from "bun:sqlite";
+import { type TypeMatcher, typeMatcher } from "../../webhook/event_types.ts";
+
+/** Types are the callers' words: what is remembered of them is bounded, per organization. */
+const TYPES_MAX = 1_000;
+
+type Row = { endpoint: number; event_types: string };
+type Candidate = { readonly endpoint: number; readonly matches: TypeMatcher };
+type Org = { readonly candidates: readonly Candidate[]; readonly byType: Map<string, readonly number[]> };
 
 export class FanOut {
   readonly #endpointsOf;
-  readonly #byOrg = new Map<number, readonly number[]>();
+  readonly #byOrg = new Map<number, Org>();
 
   constructor(db: Database) {
-    this.#endpointsOf = db.prepare<{ endpoint: number }, [number]>(
-      "SELECT endpoint FROM endpoints WHERE org = ? AND deleted_at IS NULL ORDER BY endpoint",
+    this.#endpointsOf = db.prepare<Row, [number]>(
+      "SELECT endpoint, event_types FROM endpoints WHERE org = ? AND deleted_at IS NULL ORDER BY endpoint",
     );
   }
 
-  /** The endpoints of an organization that take this event. */
-  endpoints(org: number): readonly number[] {
-    let endpoints = this.#byOrg.get(org);
-    if (!endpoints) {
-      endpoints = this.#endpointsOf.all(org).map((row) => row.endpoint);
-      this.#byOrg.set(org, endpoints);
-    }
-    return endpoints;
+  /** The endpoints of an organization that take an event of this type, also the disabled ones: it is held for them. */
+  endpoints(org: number, type: string): readonly number[] {
+    const { candidates, byType } = this.#org(org);
+    const known = byType.get(type);
+    if (known !== undefined) return known;
+    const found = candidates.filter(({ matches }) => matches(type)).map(({ endpoint }) => endpoint);
+    if (byType.size >= TYPES_MAX) byType.clear();
+    byType.set(type, found);
+    return found;
   }
 
   /** The endpoints of this organization change in the group in hand. */
@@ -30,5 +39,17 @@ export class FanOut {
 
   forgetAll(): void {
     this.#byOrg.clear();
+  }
+
+  #org(org: number): Org {
+    const known = this.#byOrg.get(org);
+    if (known !== undefined) return known;
+    const candidates = this.#endpointsOf.all(org).map(({ endpoint, event_types }) => ({
+      endpoint,
+      matches: typeMatcher(JSON.parse(event_types) as string[]),
+    }));
+    const found: Org = { candidates, byType: new Map() };
+    this.#byOrg.set(org, found);
+    return found;
   }
 }

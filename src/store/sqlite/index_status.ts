@@ -2,13 +2,13 @@
 // sealing will write its status as it is by then, so a delivery within milliseconds never touches the index.
 
 import type { Context } from "./context.ts";
-import { statusSql } from "./status.ts";
+import { STATUSES_SQL, statusSql } from "./status.ts";
 
 /** Call after any change to an event's deliveries or acks, in the same transaction. */
 export function prepareIndexStatus(ctx: Context): (org: number, event: number) => void {
   const statusNow = ctx.db.prepare<{ status: number }, [number]>(`SELECT ${statusSql("?1")} AS status`);
   const remove = ctx.db.prepare<void, [number, number]>(
-    "DELETE FROM inbox WHERE org = ?1 AND status IN (0, 1, 2, 3) AND event = ?2",
+    `DELETE FROM inbox WHERE org = ?1 AND status IN ${STATUSES_SQL} AND event = ?2`,
   );
   const insert = ctx.db.prepare<void, [number, number, number]>(
     "INSERT OR IGNORE INTO inbox (org, status, event) VALUES (?, ?, ?)",

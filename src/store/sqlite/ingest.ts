@@ -1,6 +1,7 @@
 // Stores one event with its dedup record and its deliveries. Only right edges of b-trees are touched here.
 
 import type { Context } from "./context.ts";
+import { ageKey } from "./due.ts";
 import type { IngestOp } from "./op.ts";
 
 /** 0 when stored; else the id of the event that holds the dedup id. */
@@ -11,7 +12,8 @@ export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
     "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, ?, ?, ?)",
   );
   const insertDelivery = ctx.db.prepare<void, [number, number, number, number]>(
-    "INSERT INTO deliveries (event, endpoint, state, attempts, due_at, queued, updated_at) VALUES (?, ?, 0, 0, ?, 0, ?)",
+    `INSERT INTO deliveries (event, endpoint, state, attempts, attempts_before, due_at, queued, updated_at)
+     VALUES (?, ?, 0, 0, 0, ?, 0, ?)`,
   );
   return ({ seq, org, id, type, dedupId, payload }) => {
     if (dedupId !== null) {
@@ -19,8 +21,8 @@ export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
       if (first !== null) return first;
     }
     insertEvent.run(seq, org, id, type, dedupId, payload);
-    for (const endpoint of ctx.fanOut.endpoints(org)) {
-      insertDelivery.run(seq, endpoint, ctx.nowMs, ctx.nowMs);
+    for (const endpoint of ctx.fanOut.endpoints(org, type)) {
+      insertDelivery.run(seq, endpoint, ageKey(seq), ctx.nowMs);
       ctx.effects.due.push(seq, endpoint);
     }
     ctx.effects.inserted++;

@@ -2,7 +2,7 @@
 // structured clone of arrays was 3.4 times slower end to end (20k/s against 68k/s at 64 clients).
 
 import type { Scope, Tier } from "../../wire/tiers.ts";
-import type { NewKey } from "../store.ts";
+import type { EndpointSettings, NewKey, ReplayInput } from "../store.ts";
 
 /** One event on its way to disk, its id already given. */
 export type IngestOp = {
@@ -15,7 +15,11 @@ export type IngestOp = {
   readonly payload: string;
 };
 
-/** The result of one attempt. `dueAtMs` is the next try's, of a retry only. */
+/**
+ * The result of one attempt. `dueAtMs` is the next try's, of a retry only. `health`: the endpoint's after it, when it
+ * changed (failures in a row, the first of them, paused until); `hopeless`: it is to be disabled for that. `clockMs` is
+ * the delivery thread's clock, by which its times are.
+ */
 export type SettleOp = {
   readonly op: "settle";
   readonly event: number;
@@ -27,6 +31,11 @@ export type SettleOp = {
   readonly error: string | null;
   readonly responseExcerpt: string | null;
   readonly dueAtMs: number | null;
+  readonly health:
+    | readonly [failures: number, failingSinceMs: number | null, pausedUntilMs: number | null]
+    | null;
+  readonly hopeless: boolean;
+  readonly clockMs: number;
 };
 
 /** Writes other than the two above: rare, so their names may be long. Times: milliseconds since 1970. */
@@ -65,7 +74,43 @@ export type RareOp =
       readonly url: string;
       readonly signingSecret: string;
     }
-  | { readonly op: "deleteDefaultEndpoint"; readonly org: number }
+  | ({
+      readonly op: "createEndpoint";
+      readonly org: number;
+      readonly id: string;
+      readonly signingSecret: string;
+    } & EndpointSettings)
+  | {
+      readonly op: "updateEndpoint";
+      readonly org: number;
+      readonly id: string;
+      readonly change: Partial<EndpointSettings>;
+    }
+  | { readonly op: "deleteEndpoint"; readonly org: number; readonly id: string }
+  | { readonly op: "enableEndpoint"; readonly org: number; readonly id: string }
+  | { readonly op: "disableEndpoint"; readonly org: number; readonly id: string }
+  | {
+      readonly op: "rotateSecret";
+      readonly org: number;
+      readonly id: string;
+      readonly signingSecret: string;
+      readonly oldExpiresAtMs: number;
+    }
+  | {
+      readonly op: "ageStep";
+      readonly endpoint: number;
+      readonly after: AgeCursor | null;
+      readonly looksMax: number;
+    }
+  | { readonly op: "retryDelivery"; readonly org: number; readonly event: number; readonly endpoint: number }
+  | ({
+      readonly op: "createReplay";
+      readonly org: number;
+      readonly id: string;
+      readonly endpointId: string;
+    } & ReplayInput)
+  | { readonly op: "replayStep"; readonly replay: number; readonly looksMax: number }
+  | { readonly op: "deleteEvent"; readonly org: number; readonly id: string }
   | { readonly op: "cancelStep"; readonly endpoint: number; readonly deliveriesMax: number }
   | { readonly op: "ack"; readonly org: number; readonly ids: readonly string[] }
   | {
@@ -74,6 +119,9 @@ export type RareOp =
       readonly beforeSeq: number;
       readonly eventsMax: number;
     };
+
+/** Where a walk through the due index stands. */
+export type AgeCursor = { readonly dueAt: number; readonly event: number };
 
 export type Op = IngestOp | SettleOp | RareOp;
 
@@ -138,12 +186,16 @@ export function isFailure(result: OpResult): result is OpFailure {
 
 /** What the writer tells the delivery thread after a commit. */
 export type CommitNotice = {
-  /** New waiting deliveries: event, endpoint, event, endpoint, ... all due now. */
+  /** Waiting deliveries of events above the sealed mark: event, endpoint, event, endpoint, ... all due now. */
   readonly due: readonly number[];
-  /** Acknowledged or erased: what is held of these events is stale. */
-  readonly cancelled: readonly number[];
+  /** The same of events below it, which stand in deliveries_due. */
+  readonly waiting: readonly number[];
   /** Endpoints that were changed, disabled, enabled or deleted: read again. */
   readonly endpoints: readonly number[];
+  /** Endpoints whose failures were forgotten. */
+  readonly healed: readonly number[];
+  /** Ordered endpoints whose next delivery was taken away: the pause was for that one. */
+  readonly unpaused: readonly number[];
   /** Waiting deliveries of events up to this seq stand in deliveries_due. */
   readonly sealed: number;
 };

@@ -12,6 +12,7 @@ import type { WriterInit, WriterReady } from "./writer.worker.ts";
 export type StoreOptions = {
   readonly dataDir: string;
   readonly durability: Durability;
+  readonly encryptionKeys: readonly string[];
   readonly queuedMax: number;
   /** Starts the writer thread; called once the data directory is ours. */
   readonly startWriterThread: () => Worker;
@@ -45,12 +46,12 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
 
 function startWriter(
   thread: Worker,
-  { durability, deliveryPort }: StoreOptions,
+  { durability, encryptionKeys, deliveryPort }: StoreOptions,
   file: string,
 ): Promise<WriterReady> {
   return new Promise((resolve) => {
     listen(thread, (text: string) => resolve(JSON.parse(text) as WriterReady));
-    const init: WriterInit = { file, durability, delivery: deliveryPort };
+    const init: WriterInit = { file, durability, encryptionKeys, delivery: deliveryPort };
     thread.postMessage(init, deliveryPort ? [deliveryPort] : []);
   });
 }

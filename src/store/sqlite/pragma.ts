@@ -27,6 +27,8 @@ export function openWriter(file: string, durability: Durability): Database {
   db.run(`PRAGMA cache_size = -${WRITER_CACHE_KIB}`);
   db.run("PRAGMA temp_store = MEMORY");
   db.run("PRAGMA foreign_keys = ON");
+  // What is deleted or sealed anew must not be readable in the free space of its page.
+  db.run("PRAGMA secure_delete = ON");
   return db;
 }
 

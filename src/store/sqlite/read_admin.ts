@@ -2,11 +2,11 @@
 // read once per key and five minutes.
 
 import type { Database } from "bun:sqlite";
-import { and, asc, eq, gt, isNotNull, isNull } from "drizzle-orm";
+import { and, asc, eq, getTableColumns, gt, isNotNull, isNull } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
-import type { ApiKey, Endpoint, KeyRecord, Organization } from "../store.ts";
-import { endpointOfRow, keyOfRow, keyRecordOfRows, organizationOfRow } from "./rows.ts";
-import { apiKeys, endpoints, organizations } from "./schema.ts";
+import type { ApiKey, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
+import { endpointOfRow, keyOfRow, keyRecordOfRows, organizationOfRow, replayOfRow } from "./rows.ts";
+import { apiKeys, endpoints, organizations, replays } from "./schema.ts";
 
 export class AdminReads {
   readonly #db;
@@ -67,6 +67,54 @@ export class AdminReads {
       .where(eq(organizations.erasing, 1))
       .all()
       .map((row) => row.org);
+  }
+
+  endpoint(org: number, id: string): Endpoint | null {
+    const row = this.#db
+      .select()
+      .from(endpoints)
+      .where(and(eq(endpoints.org, org), eq(endpoints.id, id), isNull(endpoints.deleted_at)))
+      .get();
+    return row ? endpointOfRow(row) : null;
+  }
+
+  endpoints(org: number, afterEndpoint: number, limit: number): readonly Endpoint[] {
+    const rows = this.#db
+      .select()
+      .from(endpoints)
+      .where(and(eq(endpoints.org, org), gt(endpoints.endpoint, afterEndpoint), isNull(endpoints.deleted_at)))
+      .orderBy(asc(endpoints.endpoint))
+      .limit(limit);
+    return rows.all().map(endpointOfRow);
+  }
+
+  replay(org: number, id: string): Replay | null {
+    const row = this.#db
+      .select({ ...getTableColumns(replays), endpoint_id: endpoints.id })
+      .from(replays)
+      .innerJoin(endpoints, eq(endpoints.endpoint, replays.endpoint))
+      .where(and(eq(replays.org, org), eq(replays.id, id)))
+      .get();
+    return row ? replayOfRow(row) : null;
+  }
+
+  /** Replays that are not done; a restart goes on with them. */
+  runningReplays(): readonly number[] {
+    const running = this.#db.select({ replay: replays.replay }).from(replays);
+    return running
+      .where(isNull(replays.completed_at))
+      .all()
+      .map((row) => row.replay);
+  }
+
+  /** Endpoints whose waiting deliveries are being put in the order of age. */
+  agingEndpoints(): readonly number[] {
+    return this.#db
+      .select({ endpoint: endpoints.endpoint })
+      .from(endpoints)
+      .where(eq(endpoints.aging, 1))
+      .all()
+      .map((row) => row.endpoint);
   }
 
   /** Deleted endpoints, whose waiting deliveries a restart may have left half cancelled. */

@@ -1,13 +1,28 @@
 // What the delivery thread reads, on its own connection: which deliveries are due, and what to send where.
 
 import type { Database } from "bun:sqlite";
+import type { SecretBox } from "../../base/secret_box.ts";
+import type { Health } from "../../webhook/breaker.ts";
+import { parseSigningSecret } from "../../webhook/secret.ts";
+import type { EndpointSecrets } from "./rows.ts";
 
-/** An endpoint as the sender needs it. `open`: neither disabled nor deleted. */
+/** A key that signs; null: without end. */
+export type SigningKey = { readonly key: Uint8Array; readonly expiresAtMs: number | null };
+
+/** An endpoint as the sender needs it. `open`: not disabled, deleted, or being put in order. */
 export type Target = {
   readonly endpoint: number;
+  readonly id: string;
   readonly url: string;
-  readonly signingSecret: string;
+  readonly signingKeys: readonly SigningKey[];
+  readonly headers: Readonly<Record<string, string>>;
   readonly open: boolean;
+  readonly maxInFlight: number | null;
+  readonly rateLimitPerSecond: number | null;
+  readonly ordered: boolean;
+  readonly timeoutMs: number | null;
+  /** As it is on disk. */
+  readonly health: Health;
 };
 
 /** An event as the sender needs it, with where its delivery stands. */
@@ -16,59 +31,67 @@ export type Parcel = {
   readonly type: string;
   readonly payload: string;
   readonly attempts: number;
+  /** Of earlier rounds: the schedule does not count them. */
+  readonly attempts_before: number;
 };
 
-/** A scrape of the metrics must stay cheap: counting a million due rows would take tens of milliseconds. */
-const BACKLOG_COUNTED_MAX = 100_000;
+/** A waiting delivery: its event, and its due_at (due.ts). */
+export type Waiting = { readonly event: number; readonly due_at: number };
 
-type TargetRow = { endpoint: number; url: string; signing_secret: string; closed: number };
+type TargetRow = {
+  endpoint: number;
+  id: string;
+  url: string;
+  secrets: string;
+  closed: number;
+  max_in_flight: number | null;
+  rate_limit_per_second: number | null;
+  ordered: number;
+  timeout_ms: number | null;
+  failures: number;
+  failing_since: number | null;
+  paused_until: number | null;
+};
 
 export class DueReads {
+  readonly #box: SecretBox;
   readonly #target;
   readonly #parcel;
+  readonly #dueAt;
   readonly #due;
   readonly #nextDue;
-  readonly #nextDueAfter;
-  readonly #endpoints;
   readonly #unsealed;
   readonly #sealed;
   readonly #openEndpoints;
-  readonly #countDue;
-  readonly #unsealedDue;
 
-  constructor(db: Database) {
+  constructor(db: Database, box: SecretBox) {
+    this.#box = box;
     this.#target = db.prepare<TargetRow, [number]>(
-      `SELECT endpoint, url, signing_secret, disabled_at IS NOT NULL OR deleted_at IS NOT NULL AS closed
+      `SELECT endpoint, id, url, secrets, max_in_flight, rate_limit_per_second, ordered, timeout_ms, failures,
+         failing_since, paused_until, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed
        FROM endpoints WHERE endpoint = ?`,
     );
     this.#parcel = db.prepare<Parcel, [number, number]>(
-      `SELECT e.id, e.type, e.payload, d.attempts FROM deliveries d JOIN events e ON e.seq = d.event
+      `SELECT e.id, e.type, e.payload, d.attempts, d.attempts_before FROM deliveries d JOIN events e ON e.seq = d.event
        WHERE d.event = ? AND d.endpoint = ? AND d.state = 0`,
     );
-    this.#due = db.prepare<{ event: number; due_at: number }, [number, number, number]>(
-      `SELECT event, due_at FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at <= ?
-       ORDER BY due_at, event LIMIT ?`,
+    this.#dueAt = db.prepare<{ due_at: number }, [number, number]>(
+      "SELECT due_at FROM deliveries WHERE event = ? AND endpoint = ? AND state = 0",
     );
-    this.#nextDue = db.prepare<{ due_at: number | null }, [number]>(
-      "SELECT min(due_at) AS due_at FROM deliveries WHERE endpoint = ? AND queued = 1",
+    this.#due = db.prepare<Waiting, [number, number, number, number, number]>(
+      `SELECT event, due_at FROM deliveries
+       WHERE endpoint = ?1 AND queued = 1 AND (due_at, event) >= (?2, ?3) AND due_at <= ?4
+       ORDER BY due_at, event LIMIT ?5`,
     );
-    this.#nextDueAfter = db.prepare<{ due_at: number | null }, [number, number]>(
-      "SELECT min(due_at) AS due_at FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at > ?",
+    this.#nextDue = db.prepare<Waiting, [number, number]>(
+      `SELECT event, due_at FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at > ?
+       ORDER BY due_at, event LIMIT 1`,
     );
-    this.#endpoints = db.prepare<{ endpoint: number }, []>("SELECT endpoint FROM endpoints");
     this.#unsealed = db.prepare<{ event: number; endpoint: number; due_at: number }, [number]>(
       "SELECT event, endpoint, due_at FROM deliveries WHERE event > ? AND state = 0",
     );
     this.#openEndpoints = db.prepare<{ endpoint: number }, []>(
       "SELECT endpoint FROM endpoints WHERE disabled_at IS NULL AND deleted_at IS NULL",
-    );
-    this.#countDue = db.prepare<{ n: number }, [number, number, number]>(
-      `SELECT count(*) AS n FROM (SELECT 1 FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at <= ? LIMIT ?)`,
-    );
-    this.#unsealedDue = db.prepare<{ due: number; oldest: number | null }, [number, number]>(
-      `SELECT count(*) AS due, min(due_at) AS oldest FROM deliveries d
-       WHERE event > ? AND state = 0 AND due_at <= ? AND EXISTS (
-         SELECT 1 FROM endpoints p WHERE p.endpoint = d.endpoint AND disabled_at IS NULL AND deleted_at IS NULL)`,
     );
     this.#sealed = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'due_sealed'");
   }
@@ -76,7 +99,26 @@ export class DueReads {
   target(endpoint: number): Target | null {
     const row = this.#target.get(endpoint);
     if (!row) return null;
-    return { endpoint, url: row.url, signingSecret: row.signing_secret, open: row.closed === 0 };
+    const { signing, headers } = this.#secrets(row);
+    return {
+      endpoint,
+      id: row.id,
+      url: row.url,
+      signingKeys: signing.map(({ secret, expires_at }) => ({ key: keyOf(secret), expiresAtMs: expires_at })),
+      headers,
+      open: row.closed === 0,
+      maxInFlight: row.max_in_flight,
+      rateLimitPerSecond: row.rate_limit_per_second,
+      ordered: row.ordered !== 0,
+      timeoutMs: row.timeout_ms,
+      health: { failures: row.failures, failingSinceMs: row.failing_since, pausedUntilMs: row.paused_until },
+    };
+  }
+
+  #secrets(row: TargetRow): EndpointSecrets {
+    const text = this.#box.open(row.secrets, row.id);
+    if (text === null) throw new Error("an endpoint's secrets do not open");
+    return JSON.parse(text) as EndpointSecrets;
   }
 
   /** Null when the delivery does not wait any more. */
@@ -84,48 +126,38 @@ export class DueReads {
     return this.#parcel.get(event, endpoint);
   }
 
-  /** Sealed deliveries of an endpoint that are due, the longest due first. */
-  due(endpoint: number, nowMs: number, limit: number): readonly { event: number; due_at: number }[] {
-    return this.#due.all(endpoint, nowMs, limit);
+  /** The due_at of a delivery; null when it does not wait. */
+  dueAt(event: number, endpoint: number): number | null {
+    return this.#dueAt.get(event, endpoint)?.due_at ?? null;
   }
 
-  /** When the next sealed delivery of an endpoint is due; null when none waits. */
-  nextDueMs(endpoint: number): number | null {
-    return this.#nextDue.get(endpoint)?.due_at ?? null;
+  /** Sealed deliveries of an endpoint that are due, in the order of due_at and event, from `from` on. */
+  due(endpoint: number, from: Waiting, nowMs: number, limit: number): readonly Waiting[] {
+    return this.#due.all(endpoint, from.due_at, from.event, nowMs, limit);
   }
 
-  /** The same, of those that are not due yet. */
-  nextDueAfterMs(endpoint: number, nowMs: number): number | null {
-    return this.#nextDueAfter.get(endpoint, nowMs)?.due_at ?? null;
+  /** The first of those with a due_at above this one; null when there is none. */
+  firstDueAfter(endpoint: number, dueAt: number): Waiting | null {
+    return this.#nextDue.get(endpoint, dueAt);
   }
 
-  endpoints(): readonly number[] {
-    return this.#endpoints.all().map((row) => row.endpoint);
+  /** Those that are neither disabled nor deleted. */
+  openEndpoints(): readonly number[] {
+    return this.#openEndpoints.all().map((row) => row.endpoint);
   }
 
   sealed(): number {
     return this.#sealed.get()?.value ?? 0;
   }
 
-  /**
-   * How many deliveries are due now, counted up to `BACKLOG_COUNTED_MAX`, and since when the oldest is. Those of
-   * disabled endpoints are held, not due.
-   */
-  backlog(nowMs: number): { due: number; oldestDueMs: number | null } {
-    const row = this.#unsealedDue.get(this.sealed(), nowMs);
-    let due = row?.due ?? 0;
-    let oldestDueMs = row?.oldest ?? Number.POSITIVE_INFINITY;
-    for (const { endpoint } of this.#openEndpoints.all()) {
-      oldestDueMs = Math.min(oldestDueMs, this.nextDueMs(endpoint) ?? Number.POSITIVE_INFINITY);
-      if (due < BACKLOG_COUNTED_MAX) {
-        due += this.#countDue.get(endpoint, nowMs, BACKLOG_COUNTED_MAX - due)?.n ?? 0;
-      }
-    }
-    return { due, oldestDueMs: oldestDueMs <= nowMs ? oldestDueMs : null };
-  }
-
   /** Waiting deliveries above the sealed mark: the tail, at most some thousands. */
   unsealed(sealed: number): readonly { event: number; endpoint: number; due_at: number }[] {
     return this.#unsealed.all(sealed);
   }
+}
+
+function keyOf(secret: string): Uint8Array {
+  const parsed = parseSigningSecret(secret);
+  if (!parsed.ok) throw new Error("a stored signing secret cannot be read");
+  return parsed.key;
 }

@@ -1,12 +1,13 @@
 // Takes events off the disk in small steps: retention and erasure. A step is one op in a group like any other, so
 // ingest waits for at most one step.
 
-import { firstSeqOfMs } from "../../base/id.ts";
+import { firstSeqOfMs, isId, msOfSeq, seqOfId } from "../../base/id.ts";
+import { prepareCancelWaiting } from "./ack.ts";
 import type { Context } from "./context.ts";
 import { DEDUP_WINDOW_MS } from "./dedup.ts";
-import { statusSql } from "./status.ts";
+import { STATUSES_SQL, status, statusSql } from "./status.ts";
 
-type Seen = { seq: number; org: number; status: number };
+type Seen = { seq: number; org: number; status: number; type: string };
 
 /** Removes one event and all that belongs to it, but its dedup record, which has its own time. */
 export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => void {
@@ -16,26 +17,60 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
     "DELETE FROM acks WHERE event = ?",
     "DELETE FROM events WHERE seq = ?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
+  const untomb = ctx.db.prepare<void, [number, number]>("DELETE FROM tombstones WHERE org = ? AND event = ?");
   const unindex = ctx.db.prepare<void, [number, number]>(
-    "DELETE FROM inbox WHERE org = ?1 AND status IN (0, 1, 2, 3) AND event = ?2",
+    `DELETE FROM inbox WHERE org = ?1 AND status IN ${STATUSES_SQL} AND event = ?2`,
   );
   return (org, seq) => {
     for (const statement of statements) statement.run(seq);
+    untomb.run(org, seq);
     if (seq <= ctx.sealed.inbox) unindex.run(org, seq);
-    ctx.effects.cancelled.push(seq);
   };
 }
+
+type Deletable = { org: number; id: string; dedup_id: string | null };
+
+/**
+ * Deletes one event for its owner: it is gone for all reads. While its dedup id still holds, its row stays, with
+ * nothing in it but that id; then retention takes it.
+ */
+export function prepareDeleteEvent(ctx: Context) {
+  const removeEvent = prepareRemoveEvent(ctx);
+  const cancelWaiting = prepareCancelWaiting(ctx);
+  const find = ctx.db.prepare<Deletable, [number]>(
+    "SELECT org, id, dedup_id FROM events WHERE seq = ? AND type <> ''",
+  );
+  const insert = ctx.db.prepare<void, [number, number, string, string | null]>(
+    "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, '', ?, '')",
+  );
+  const tomb = ctx.db.prepare<void, [number, number]>("INSERT INTO tombstones (org, event) VALUES (?, ?)");
+  return ({ org, id }: { org: number; id: string }): "deleted" | "not_found" => {
+    const seq = isId(id) ? seqOfId(id) : null;
+    const row = seq === null ? null : find.get(seq);
+    if (seq === null || !row || row.org !== org || row.id !== id) return "not_found";
+    cancelWaiting(seq);
+    removeEvent(org, seq);
+    if (row.dedup_id !== null && msOfSeq(seq) > ctx.nowMs - DEDUP_WINDOW_MS) {
+      insert.run(seq, org, id, row.dedup_id);
+      tomb.run(org, seq);
+    }
+    return "deleted";
+  };
+}
+
+/** What retention takes; not what still has a delivery to make. */
+const OVER: readonly number[] = [status.deadLetter, status.delivered];
 
 export type Pruned = { readonly removed: number; readonly nextSeq: number | null };
 
 /**
- * One step of retention: looks at up to `eventsMax` events between the two seqs and removes the delivered and the
- * dead-lettered. `nextSeq` continues, null when the range is done.
+ * One step of retention: looks at up to `eventsMax` events between the two seqs and removes the delivered, the
+ * dead-lettered and the deleted. `nextSeq` continues, null when the range is done.
  */
 export function preparePruneStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const look = ctx.db.prepare<Seen, [number, number, number]>(
-    `SELECT seq, org, ${statusSql("events.seq")} AS status FROM events
+    `SELECT seq, org, type, ${statusSql("events.seq")} AS status FROM events
      WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT ?`,
   );
   const oldestRun = ctx.db.prepare<{ run: number | null }, []>("SELECT min(run) AS run FROM dedup");
@@ -49,7 +84,7 @@ export function preparePruneStep(ctx: Context) {
       ctx.dedup.dropRunsUpTo(run);
     }
     const seen = look.all(op.afterSeq, op.beforeSeq, op.eventsMax);
-    const over = seen.filter(({ status }) => status >= 2);
+    const over = seen.filter((one) => one.type === "" || OVER.includes(one.status));
     for (const { org, seq } of over) removeEvent(org, seq);
     const last = seen.at(-1)?.seq ?? op.afterSeq;
     const done = seen.length < op.eventsMax && !runExpired;
@@ -72,6 +107,9 @@ export function prepareEraseStep(ctx: Context) {
   const indexed = ctx.db.prepare<{ seq: number }, [number, number]>(
     "SELECT event AS seq FROM inbox WHERE org = ? LIMIT ?",
   );
+  const tombs = ctx.db.prepare<{ seq: number }, [number, number]>(
+    "SELECT event AS seq FROM tombstones WHERE org = ? LIMIT ?",
+  );
   const unsealed = ctx.db.prepare<{ seq: number }, [number, number, number]>(
     "SELECT seq FROM events WHERE seq > ? AND org = ? LIMIT ?",
   );
@@ -79,13 +117,15 @@ export function prepareEraseStep(ctx: Context) {
     "SELECT endpoint FROM endpoints WHERE org = ?",
   );
   const rest = [
+    "DELETE FROM replays WHERE org = ?",
     "DELETE FROM endpoints WHERE org = ?",
     "DELETE FROM api_keys WHERE org = ?",
     "DELETE FROM organizations WHERE org = ?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
 
   return ({ org, eventsMax }: { org: number; eventsMax: number }): { done: boolean } => {
-    const rows = indexed.all(org, eventsMax);
+    const rows = [...tombs.all(org, eventsMax)];
+    if (rows.length < eventsMax) rows.push(...indexed.all(org, eventsMax - rows.length));
     if (rows.length < eventsMax) rows.push(...unsealed.all(ctx.sealed.inbox, org, eventsMax - rows.length));
     for (const { seq } of rows) removeEvent(org, seq);
     if (rows.length === eventsMax) return { done: false };

@@ -1,7 +1,13 @@
 // Rows as SQLite gives them, and the values that the store speaks. Each translation stands here once.
 
-import { type Tier, tierEventsPerMinute } from "../../wire/tiers.ts";
-import type { ApiKey, Endpoint, KeyRecord, Organization } from "../store.ts";
+import { msOfSeq } from "../../base/id.ts";
+import {
+  type DeliveryStatus,
+  type DisabledReason,
+  type Tier,
+  tierEventsPerMinute,
+} from "../../wire/tiers.ts";
+import type { ApiKey, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
 import { parseScopes } from "./op.ts";
 
 export type OrganizationRow = {
@@ -62,11 +68,21 @@ export type EndpointRow = {
   org: number;
   name: string | null;
   url: string;
-  signing_secret: string;
+  description: string | null;
+  event_types: string;
+  header_names: string;
+  max_in_flight: number | null;
+  rate_limit_per_second: number | null;
+  ordered: number;
+  timeout_ms: number | null;
   created_at: number;
   updated_at: number;
   disabled_at: number | null;
+  disabled_reason: string | null;
   deleted_at: number | null;
+  failures: number;
+  failing_since: number | null;
+  paused_until: number | null;
 };
 
 export function endpointOfRow(row: EndpointRow): Endpoint {
@@ -76,8 +92,63 @@ export function endpointOfRow(row: EndpointRow): Endpoint {
     org: row.org,
     name: row.name,
     url: row.url,
-    signingSecret: row.signing_secret,
+    description: row.description,
+    eventTypes: JSON.parse(row.event_types) as string[],
+    headerNames: JSON.parse(row.header_names) as string[],
+    maxInFlight: row.max_in_flight,
+    rateLimitPerSecond: row.rate_limit_per_second,
+    ordered: row.ordered !== 0,
+    timeoutMs: row.timeout_ms,
     createdAtMs: row.created_at,
     updatedAtMs: row.updated_at,
+    disabledAtMs: row.disabled_at,
+    disabledReason: row.disabled_reason as DisabledReason | null,
+    deletedAtMs: row.deleted_at,
+    failures: row.failures,
+    failingSinceMs: row.failing_since,
+    pausedUntilMs: row.paused_until,
+  };
+}
+
+/** What the column `secrets` holds, as JSON and sealed: the newest signing secret is first and has no end. */
+export type EndpointSecrets = {
+  readonly signing: readonly { readonly secret: string; readonly expires_at: number | null }[];
+  readonly headers: Readonly<Record<string, string>>;
+};
+
+export type ReplayRow = {
+  replay: number;
+  id: string;
+  org: number;
+  endpoint: number;
+  endpoint_id: string;
+  statuses: string;
+  event_types: string;
+  missing_only: number;
+  first_event: number;
+  last_event: number;
+  done_to: number;
+  queued: number;
+  created_at: number;
+  updated_at: number;
+  completed_at: number | null;
+};
+
+export function replayOfRow(row: ReplayRow): Replay {
+  const range = row.last_event - row.first_event + 1;
+  const done = row.done_to - row.first_event + 1;
+  return {
+    id: row.id,
+    endpointId: row.endpoint_id,
+    sinceMs: msOfSeq(row.first_event),
+    untilMs: msOfSeq(row.last_event + 1),
+    statuses: JSON.parse(row.statuses) as DeliveryStatus[],
+    eventTypes: JSON.parse(row.event_types) as string[],
+    missingOnly: row.missing_only !== 0,
+    queued: row.queued,
+    progress: row.completed_at !== null || range <= 0 ? 1 : Math.min(1, Math.max(0, done / range)),
+    createdAtMs: row.created_at,
+    updatedAtMs: row.updated_at,
+    completedAtMs: row.completed_at,
   };
 }

@@ -9,7 +9,7 @@ export const marks = sqliteTable("marks", {
 });
 
 export const organizations = sqliteTable("organizations", {
-  org: integer().primaryKey(),
+  org: integer().primaryKey({ autoIncrement: true }),
   id: text().notNull().unique(),
   name: text().notNull(),
   tier: text().notNull(),
@@ -32,18 +32,28 @@ export const apiKeys = sqliteTable("api_keys", {
 });
 
 export const endpoints = sqliteTable("endpoints", {
-  endpoint: integer().primaryKey(),
+  endpoint: integer().primaryKey({ autoIncrement: true }),
   id: text().notNull().unique(),
   org: integer().notNull(),
   name: text(),
   url: text().notNull(),
-  event_types: text().notNull().default('["*"]'),
-  signing_secret: text().notNull(),
+  description: text(),
+  event_types: text().notNull(),
+  secrets: text().notNull(),
+  header_names: text().notNull(),
+  max_in_flight: integer(),
+  rate_limit_per_second: integer(),
+  ordered: integer().notNull(),
+  timeout_ms: integer(),
   created_at: integer().notNull(),
   updated_at: integer().notNull(),
   disabled_at: integer(),
   disabled_reason: text(),
   deleted_at: integer(),
+  aging: integer().notNull().default(0),
+  failures: integer().notNull().default(0),
+  failing_since: integer(),
+  paused_until: integer(),
 });
 
 export const events = sqliteTable("events", {
@@ -62,6 +72,7 @@ export const deliveries = sqliteTable(
     endpoint: integer().notNull(),
     state: integer().notNull(),
     attempts: integer().notNull(),
+    attempts_before: integer().notNull(),
     due_at: integer(),
     queued: integer().notNull(),
     updated_at: integer().notNull(),
@@ -87,6 +98,29 @@ export const attempts = sqliteTable(
 export const acks = sqliteTable("acks", {
   event: integer().primaryKey(),
   acked_at: integer().notNull(),
+});
+
+export const tombstones = sqliteTable(
+  "tombstones",
+  { org: integer().notNull(), event: integer().notNull() },
+  (table) => [primaryKey({ columns: [table.org, table.event] })],
+);
+
+export const replays = sqliteTable("replays", {
+  replay: integer().primaryKey({ autoIncrement: true }),
+  id: text().notNull().unique(),
+  org: integer().notNull(),
+  endpoint: integer().notNull(),
+  statuses: text().notNull(),
+  event_types: text().notNull(),
+  missing_only: integer().notNull(),
+  first_event: integer().notNull(),
+  last_event: integer().notNull(),
+  done_to: integer().notNull(),
+  queued: integer().notNull(),
+  created_at: integer().notNull(),
+  updated_at: integer().notNull(),
+  completed_at: integer(),
 });
 
 export const inbox = sqliteTable(

@@ -23,7 +23,8 @@ export function prepareSeals(ctx: Context): readonly Seal[] {
   const { db, dedup } = ctx;
   const inbox = db.prepare<void, [number, number]>(
     `INSERT INTO inbox (org, status, event)
-     SELECT org, ${statusSql("events.seq")}, seq FROM events WHERE seq > ? AND seq <= ? ORDER BY 1, 2, 3`,
+     SELECT org, ${statusSql("events.seq")}, seq FROM events
+     WHERE seq > ? AND seq <= ? AND type <> '' ORDER BY 1, 2, 3`,
   );
   const due = db.prepare<void, [number, number]>(
     "UPDATE deliveries SET queued = 1 WHERE event > ? AND event <= ? AND state = 0",

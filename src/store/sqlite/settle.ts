@@ -1,64 +1,45 @@
-// Records one attempt and moves its delivery along the state machine. A delivery that was cancelled, or settled
-// twice after a crash, keeps its state: a late failure undoes nothing, a late success is recorded.
+// Records one attempt, moves its delivery along the state machine, and keeps its endpoint's health. A delivery that was
+// cancelled, or settled twice after a crash, keeps its state: a late failure undoes nothing, a late success is recorded.
 
 import type { Context } from "./context.ts";
+import { ageKey } from "./due.ts";
 import { prepareIndexStatus } from "./index_status.ts";
 import type { SettleOp } from "./op.ts";
 import { state } from "./status.ts";
+import { prepareUnpause } from "./unpause.ts";
 
-type Row = { state: number; attempts: number; org: number };
+/** Kept of one delivery: retries and replays by hand have no end. */
+const ATTEMPTS_KEPT = 100;
+
+type Row = { state: number; attempts: number; due_at: number | null; org: number; ordered: number };
 
 export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const indexStatus = prepareIndexStatus(ctx);
+  const insertAttempt = prepareInsertAttempt(ctx);
+  const settleEndpoint = prepareSettleEndpoint(ctx);
+  const unpause = prepareUnpause(ctx);
   const find = ctx.db.prepare<Row, [number, number]>(
-    `SELECT d.state, d.attempts, e.org FROM deliveries d JOIN events e ON e.seq = d.event
-     WHERE d.event = ? AND d.endpoint = ?`,
+    `SELECT d.state, d.attempts, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
+     JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = ? AND d.endpoint = ?`,
   );
   const update = ctx.db.prepare<void, [number, number, number | null, number, number, number, number]>(
     `UPDATE deliveries SET state = ?, attempts = ?, due_at = ?, queued = ?, updated_at = ?
      WHERE event = ? AND endpoint = ?`,
   );
-  const insertAttempt = ctx.db.prepare<
-    void,
-    [number, number, number, number, number, number | null, string | null, string | null]
-  >(
-    `INSERT INTO attempts (event, endpoint, attempt, started_at, duration_ms, response_status, error, response_excerpt)
-     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
-  );
-  const disable = ctx.db.prepare<void, [number, string, number]>(
-    "UPDATE endpoints SET disabled_at = ?, disabled_reason = ? WHERE endpoint = ? AND disabled_at IS NULL",
-  );
 
   return (op) => {
+    settleEndpoint(op);
     const row = find.get(op.event, op.endpoint);
-    if (!row) return 0; // erased or pruned meanwhile: nobody is left to tell
+    // Acknowledged or deleted while it was in flight: there is no retry to pause for.
+    if (op.outcome === "retry" && row?.state !== state.waiting) unpause(op.endpoint, op.event);
+    if (!row) return 0; // deleted, erased or pruned meanwhile: nobody is left to tell
     const attempt = row.attempts + 1;
-    insertAttempt.run(
-      op.event,
-      op.endpoint,
-      attempt,
-      op.startedAtMs,
-      op.durationMs,
-      op.responseStatus,
-      op.error,
-      op.responseExcerpt,
-    );
+    insertAttempt(op, attempt);
     const next = nextState(row.state, op);
     const waits = next === state.waiting;
+    const dueAt = waits ? nextDueAt(op, row) : null;
     const queued = waits && op.event <= ctx.sealed.due ? 1 : 0;
-    update.run(
-      next,
-      attempt,
-      waits ? (op.dueAtMs ?? ctx.nowMs) : null,
-      queued,
-      ctx.nowMs,
-      op.event,
-      op.endpoint,
-    );
-    if (op.outcome === "gone") {
-      disable.run(ctx.nowMs, "the endpoint answered 410 Gone", op.endpoint);
-      ctx.effects.endpoints.push(op.endpoint);
-    }
+    update.run(next, attempt, dueAt, queued, ctx.nowMs, op.event, op.endpoint);
     indexStatus(row.org, op.event);
     return 0;
   };
@@ -68,4 +49,76 @@ function nextState(from: number, { outcome }: SettleOp): number {
   if (outcome === "delivered") return state.delivered;
   if (from !== state.waiting) return from;
   return outcome === "dead_letter" ? state.deadLetter : state.waiting;
+}
+
+/** On an ordered endpoint it keeps its place in line, and the endpoint pauses instead; after 410 it is held in its place. */
+function nextDueAt(op: SettleOp, { due_at, ordered }: Row): number {
+  if (ordered !== 0) return ageKey(op.event);
+  return op.dueAtMs ?? due_at ?? ageKey(op.event);
+}
+
+function prepareInsertAttempt(ctx: Context): (op: SettleOp, attempt: number) => void {
+  const insert = ctx.db.prepare<
+    void,
+    [number, number, number, number, number, number | null, string | null, string | null]
+  >(
+    `INSERT INTO attempts (event, endpoint, attempt, started_at, duration_ms, response_status, error, response_excerpt)
+     VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+  );
+  const forget = ctx.db.prepare<void, [number, number, number]>(
+    "DELETE FROM attempts WHERE event = ? AND endpoint = ? AND attempt <= ?",
+  );
+  return (op, attempt) => {
+    insert.run(
+      op.event,
+      op.endpoint,
+      attempt,
+      op.startedAtMs,
+      op.durationMs,
+      op.responseStatus,
+      op.error,
+      op.responseExcerpt,
+    );
+    if (attempt > ATTEMPTS_KEPT) forget.run(op.event, op.endpoint, attempt - ATTEMPTS_KEPT);
+  };
+}
+
+/** The endpoint's side of an attempt: its health when that changed, and the reasons to disable it. */
+function prepareSettleEndpoint(ctx: Context): (op: SettleOp) => void {
+  const saveClock = prepareSaveClock(ctx);
+  // A result from before it was enabled neither brings its failures back nor disables it again: that forgot since when
+  // it had been failing.
+  const saveHealth = ctx.db.prepare<void, [number, number | null, number | null, number]>(
+    `UPDATE endpoints SET failures = ?1, failing_since = ?2, paused_until = ?3
+     WHERE endpoint = ?4 AND (?1 <= 1 OR failing_since = ?2)`,
+  );
+  const disableHopeless = ctx.db.prepare<void, [number, number, number | null]>(
+    `UPDATE endpoints SET disabled_at = ?, disabled_reason = 'failing'
+     WHERE endpoint = ? AND failing_since = ? AND disabled_at IS NULL`,
+  );
+  const disableGone = ctx.db.prepare<void, [number, number]>(
+    "UPDATE endpoints SET disabled_at = ?, disabled_reason = 'gone' WHERE endpoint = ? AND disabled_at IS NULL",
+  );
+  return (op) => {
+    saveClock(op.clockMs);
+    if (op.hopeless && op.health) disableHopeless.run(ctx.nowMs, op.endpoint, op.health[1]);
+    if (op.health) saveHealth.run(...op.health, op.endpoint);
+    if (op.outcome === "gone") disableGone.run(ctx.nowMs, op.endpoint);
+    if (op.hopeless || op.outcome === "gone") ctx.effects.endpoints.push(op.endpoint);
+  };
+}
+
+/** How far behind the mark may be: after a restart it tells how far the clock was set back (engine.ts). */
+const CLOCK_MARK_MS = 10_000;
+
+function prepareSaveClock(ctx: Context): (clockMs: number) => void {
+  const save = ctx.db.prepare<void, [number]>(
+    "UPDATE marks SET value = max(value, ?) WHERE name = 'delivery_clock'",
+  );
+  let savedMs = 0;
+  return (clockMs) => {
+    if (clockMs < savedMs + CLOCK_MARK_MS) return;
+    save.run(clockMs);
+    savedMs = clockMs;
+  };
 }

@@ -1,5 +1,5 @@
 // The store over one SQLite file: reads on this thread's own connection, writes through the writer thread. Long
-// writes (erasing, cancelling, retention) are loops of short ones, and go on after a restart.
+// writes (erasing, cancelling, replaying, retention) are loops of short ones, and go on after a restart.
 
 import type { Database } from "bun:sqlite";
 import { statfsSync, statSync } from "node:fs";
@@ -9,7 +9,13 @@ import type { Tier } from "../../wire/tiers.ts";
 import type {
   AckResult,
   ApiKey,
+  Delivery,
+  DeliveryPage,
+  DeliveryQuery,
+  DeliveryWithAttempts,
   Endpoint,
+  EndpointSettings,
+  EventEndpoint,
   EventWithDeliveries,
   InboxPage,
   InboxQuery,
@@ -19,20 +25,28 @@ import type {
   NewKey,
   Organization,
   Refused,
+  Replay,
+  ReplayInput,
   Store,
   StoreStats,
   Written,
 } from "../store.ts";
+import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
-import type { RareOp } from "./op.ts";
+import { Jobs } from "./jobs.ts";
+import type { AgeCursor, RareOp } from "./op.ts";
 import { AdminReads } from "./read_admin.ts";
-import { DueReads } from "./read_due.ts";
+import { BacklogReads } from "./read_backlog.ts";
+import { DeliveryReads } from "./read_deliveries.ts";
 import { InboxReads } from "./read_inbox.ts";
 import type { Pruned } from "./remove.ts";
+import type { CreatedReplay } from "./requeue.ts";
 import { isRefused, type Writer } from "./writer.ts";
 
 /** Rows a step may touch: about 5 ms of the writer's time. */
 const STEP_ROWS = 500;
+/** Rows a step may look at when it changes few of them. */
+const STEP_LOOKS = 2_000;
 
 export class SqliteStore implements Store {
   readonly #file: string;
@@ -42,7 +56,9 @@ export class SqliteStore implements Store {
   readonly #ids: IdSource;
   readonly #admin: AdminReads;
   readonly #inbox: InboxReads;
-  readonly #due: DueReads;
+  readonly #backlog: BacklogReads;
+  readonly #deliveries: DeliveryReads;
+  readonly #jobs = new Jobs((op) => this.#write(op));
 
   constructor(file: string, db: Database, writer: Writer, queuedMax: number, ids: IdSource) {
     this.#file = file;
@@ -52,7 +68,8 @@ export class SqliteStore implements Store {
     this.#ids = ids;
     this.#admin = new AdminReads(db);
     this.#inbox = new InboxReads(db);
-    this.#due = new DueReads(db);
+    this.#backlog = new BacklogReads(db);
+    this.#deliveries = new DeliveryReads(db);
   }
 
   ingest({ org, type, dedupId, payload }: NewEvent): Promise<Ingested> {
@@ -105,16 +122,87 @@ export class SqliteStore implements Store {
     return steps.kind === "done" ? { kind: "done", value: "erased" } : steps;
   }
 
-  putDefaultEndpoint(org: number, input: { url: string; signingSecret: string }): Promise<Written<Endpoint>> {
-    return this.#write({ op: "putDefaultEndpoint", org, id: Bun.randomUUIDv7(), ...input });
+  async putDefaultEndpoint(
+    org: number,
+    input: { url: string; signingSecret: string },
+  ): Promise<Written<{ endpoint: Endpoint; signingSecret: string }>> {
+    const id = Bun.randomUUIDv7();
+    const put = await this.#write<Changed & { signingSecret: string }>({
+      op: "putDefaultEndpoint",
+      ...{ org, id, ...input },
+    });
+    if (put.kind === "done") await this.#ageWhere(put.value);
+    return put;
   }
 
-  async deleteDefaultEndpoint(org: number): Promise<Written<"deleted" | "not_found">> {
-    const deleted = await this.#write<number | null>({ op: "deleteDefaultEndpoint", org });
+  createEndpoint(
+    org: number,
+    input: EndpointSettings & { signingSecret: string },
+  ): Promise<Written<Endpoint | "too_many">> {
+    return this.#write({ op: "createEndpoint", org, id: Bun.randomUUIDv7(), ...input });
+  }
+
+  updateEndpoint(
+    org: number,
+    id: string,
+    change: Partial<EndpointSettings>,
+  ): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "updateEndpoint", org, id, change });
+  }
+
+  enableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "enableEndpoint", org, id });
+  }
+
+  disableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "disableEndpoint", org, id });
+  }
+
+  rotateSecret(
+    org: number,
+    id: string,
+    input: { signingSecret: string; oldExpiresAtMs: number },
+  ): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "rotateSecret", org, id, ...input });
+  }
+
+  async deleteEndpoint(org: number, id: string): Promise<Written<"deleted" | "not_found">> {
+    const deleted = await this.#write<number | "not_found">({ op: "deleteEndpoint", org, id });
     if (deleted.kind !== "done") return deleted;
-    if (deleted.value === null) return { kind: "done", value: "not_found" };
+    if (deleted.value === "not_found") return { kind: "done", value: "not_found" };
     await this.#cancelWaiting(deleted.value);
     return { kind: "done", value: "deleted" };
+  }
+
+  async retryDelivery(
+    org: number,
+    id: string,
+  ): Promise<Written<Delivery | "not_found" | "endpoint_deleted">> {
+    const key = this.#deliveries.keyOf(org, id);
+    if (key === null) return { kind: "done", value: "not_found" };
+    const op: RareOp = { op: "retryDelivery", org, ...key };
+    const retried = await this.#write<"queued" | "not_found" | "endpoint_deleted">(op);
+    if (retried.kind !== "done") return retried;
+    if (retried.value !== "queued") return { kind: "done", value: retried.value };
+    return { kind: "done", value: this.delivery(org, id) ?? "not_found" };
+  }
+
+  async createReplay(
+    org: number,
+    endpointId: string,
+    input: ReplayInput,
+  ): Promise<Written<Replay | "not_found">> {
+    const id = Bun.randomUUIDv7();
+    const op: RareOp = { op: "createReplay", org, id, endpointId, ...input };
+    const created = await this.#write<CreatedReplay | "not_found">(op);
+    if (created.kind !== "done") return created;
+    if (created.value === "not_found") return { kind: "done", value: "not_found" };
+    await this.#runReplay(created.value.replay);
+    return { kind: "done", value: this.replay(org, id) ?? created.value.told };
+  }
+
+  deleteEvent(org: number, id: string): Promise<Written<"deleted" | "not_found">> {
+    return this.#write({ op: "deleteEvent", org, id });
   }
 
   ack(org: number, ids: readonly string[]): Promise<Written<AckResult>> {
@@ -140,6 +228,8 @@ export class SqliteStore implements Store {
   async resume(): Promise<void> {
     for (const org of this.#admin.erasing()) await this.eraseOrganization(org);
     for (const endpoint of this.#admin.deletedEndpoints()) await this.#cancelWaiting(endpoint);
+    for (const endpoint of this.#admin.agingEndpoints()) await this.#age(endpoint);
+    for (const replay of this.#admin.runningReplays()) await this.#runReplay(replay);
   }
 
   keyRecord(keyId: string): KeyRecord | null {
@@ -166,6 +256,30 @@ export class SqliteStore implements Store {
     return this.#admin.defaultEndpoint(org);
   }
 
+  endpoint(org: number, id: string): Endpoint | null {
+    return this.#admin.endpoint(org, id);
+  }
+
+  endpoints(org: number, afterEndpoint: number, limit: number): readonly Endpoint[] {
+    return this.#admin.endpoints(org, afterEndpoint, limit);
+  }
+
+  deliveries(query: DeliveryQuery): DeliveryPage {
+    return this.#deliveries.deliveries(query);
+  }
+
+  delivery(org: number, id: string): DeliveryWithAttempts | null {
+    return this.#deliveries.delivery(org, id);
+  }
+
+  eventEndpoints(org: number, eventId: string): readonly EventEndpoint[] | null {
+    return this.#deliveries.eventEndpoints(org, eventId);
+  }
+
+  replay(org: number, id: string): Replay | null {
+    return this.#admin.replay(org, id);
+  }
+
   event(org: number, id: string): EventWithDeliveries | null {
     return this.#inbox.event(org, id);
   }
@@ -181,7 +295,7 @@ export class SqliteStore implements Store {
   stats(): StoreStats {
     const disk = statfsSync(path.dirname(this.#file));
     const nowMs = Date.now();
-    const backlog = this.#due.backlog(nowMs);
+    const backlog = this.#backlog.read(nowMs);
     return {
       queuedEvents: this.#writer.queued,
       maxQueuedEvents: this.#queuedMax,
@@ -201,15 +315,41 @@ export class SqliteStore implements Store {
 
   /** Writes what waits, checkpoints and closes. */
   async close(): Promise<void> {
+    await this.#jobs.stop();
     this.#db.close(false);
     await this.#writer.close();
   }
 
-  #cancelWaiting(endpoint: number): Promise<Written<null>> {
-    return this.#repeat<{ done: boolean }>(
-      () => ({ op: "cancelStep", endpoint, deliveriesMax: STEP_ROWS }),
-      (step) => step.done,
+  async #changeEndpoint(op: RareOp): Promise<Written<Endpoint | "not_found">> {
+    const changed = await this.#write<Changed | "not_found">(op);
+    if (changed.kind !== "done") return changed;
+    if (changed.value === "not_found") return { kind: "done", value: "not_found" };
+    await this.#ageWhere(changed.value);
+    return { kind: "done", value: changed.value.endpoint };
+  }
+
+  async #ageWhere({ endpoint, aging }: Changed): Promise<void> {
+    if (aging) await this.#age(endpoint.endpoint);
+  }
+
+  #age(endpoint: number): Promise<void> {
+    const step = (after: AgeCursor | null): RareOp => ({
+      op: "ageStep",
+      ...{ endpoint, after, looksMax: STEP_LOOKS },
+    });
+    return this.#jobs.run<{ next: AgeCursor | null }>(`age ${endpoint}`, step(null), ({ next }) =>
+      next === null ? null : step(next),
     );
+  }
+
+  #cancelWaiting(endpoint: number): Promise<void> {
+    const step: RareOp = { op: "cancelStep", endpoint, deliveriesMax: STEP_ROWS };
+    return this.#jobs.run<{ done: boolean }>(`cancel ${endpoint}`, step, ({ done }) => (done ? null : step));
+  }
+
+  #runReplay(replay: number): Promise<void> {
+    const step: RareOp = { op: "replayStep", replay, looksMax: STEP_ROWS };
+    return this.#jobs.run<{ done: boolean }>(`replay ${replay}`, step, ({ done }) => (done ? null : step));
   }
 
   async #repeat<T>(op: () => RareOp, done: (value: T) => boolean): Promise<Written<null>> {

@@ -3,6 +3,7 @@
 // before the commit, and a message that arrives during the fsync simply joins the next group.
 
 import { type Channel, listen, parentThread } from "../../base/thread.ts";
+import { Effects } from "./effects.ts";
 import { type Engine, openEngine } from "./engine.ts";
 import { decodeOps, type Op, type OpResult, type ToDelivery, type ToMain } from "./op.ts";
 import type { Durability } from "./pragma.ts";
@@ -14,6 +15,7 @@ import type { Durability } from "./pragma.ts";
 export type WriterInit = {
   readonly file: string;
   readonly durability: Durability;
+  readonly encryptionKeys: readonly string[];
   readonly delivery: MessagePort | null;
 };
 
@@ -31,7 +33,7 @@ const GROUP_OPS_MAX = 1_000;
 type Part = { readonly from: "main" | "delivery"; readonly ops: readonly Op[] };
 
 listen(parentThread, (data: WriterInit) => {
-  const opened = openEngine(data.file, data.durability);
+  const opened = openEngine(data.file, data);
   if (opened.kind === "opened") new Writer(opened.engine, data.delivery).start();
   const ready: WriterReady = opened.kind === "opened" ? { kind: "opened", lastSeq: opened.lastSeq } : opened;
   parentThread.postMessage(JSON.stringify(ready));
@@ -74,7 +76,7 @@ class Writer {
     if (notice) this.#tell({ notice });
     this.#answerDelivery(parts, results);
     if (this.#engine.maintain()) {
-      this.#tell({ notice: { due: [], cancelled: [], endpoints: [], sealed: this.#engine.sealedDue } });
+      this.#tell({ notice: new Effects().notice(this.#engine.sealedDue) });
     }
     if (this.#waiting.length > 0) this.#schedule();
   }

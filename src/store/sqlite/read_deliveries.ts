@@ -1,0 +1,228 @@
+// Reads of deliveries, of attempts and of how endpoints stand to an event. Deliveries have no order of their own on
+// disk but that of their events: a list is a walk over the organization's events, or over an index where one fits.
+
+import type { Database } from "bun:sqlite";
+import { firstSeqOfMs, isId, seqOfId } from "../../base/id.ts";
+import type { DeliveryStatus } from "../../wire/tiers.ts";
+import type {
+  Attempt,
+  Delivery,
+  DeliveryKey,
+  DeliveryPage,
+  DeliveryQuery,
+  DeliveryWithAttempts,
+  EventEndpoint,
+} from "../store.ts";
+import { DELIVERY_SQL, type DeliveryRow, deliveryId, deliveryOfRow, errorOf } from "./delivery_rows.ts";
+import { EventWalk } from "./event_walk.ts";
+import { type EndpointRow, endpointOfRow } from "./rows.ts";
+import { deliveryStatus, status } from "./status.ts";
+
+/** A rare endpoint or status in a long list: after looking at this many events the page ends, and the cursor goes on. */
+const EXAMINED_MAX = 1_000;
+/** A page ends before it passes this; what a delivery takes beside the answers' excerpts is less than the second. */
+const PAGE_BYTES_MAX = 8 * 1024 * 1024 - 4_096;
+const DELIVERY_BYTES = 6_144;
+const ATTEMPT_BYTES = 1_024;
+
+type AttemptRow = {
+  attempt: number;
+  started_at: number;
+  duration_ms: number;
+  response_status: number | null;
+  error: string | null;
+  response_excerpt: string | null;
+};
+
+export class DeliveryReads {
+  readonly #db: Database;
+  readonly #walk: EventWalk;
+  readonly #ofEvent;
+  readonly #one;
+  readonly #dead;
+  readonly #attempts;
+  readonly #owner;
+  readonly #endpoints;
+  readonly #endpointKey;
+  readonly #firstQueued;
+  readonly #firstUnsealed;
+
+  constructor(db: Database) {
+    this.#db = db;
+    this.#walk = new EventWalk(db);
+    this.#ofEvent = db.prepare<DeliveryRow, [number]>(
+      `${DELIVERY_SQL} WHERE d.event = ? ORDER BY d.endpoint`,
+    );
+    this.#one = db.prepare<DeliveryRow, [number, number]>(
+      `${DELIVERY_SQL} WHERE d.event = ? AND d.endpoint = ?`,
+    );
+    this.#dead = db.prepare<{ event: number }, [number, number, number, number]>(
+      `SELECT event FROM deliveries WHERE endpoint = ? AND state = 2 AND event > ? AND event < ?
+       ORDER BY event DESC LIMIT ?`,
+    );
+    this.#attempts = db.prepare<AttemptRow, [number, number]>(
+      `SELECT attempt, started_at, duration_ms, response_status, error, response_excerpt
+       FROM attempts WHERE event = ? AND endpoint = ? ORDER BY attempt`,
+    );
+    this.#owner = db.prepare<{ org: number; id: string }, [number]>(
+      "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
+    );
+    // Two parts, each by an index: the deleted ones of an organization are in none.
+    this.#endpoints = db.prepare<EndpointRow, [number, number]>(
+      `SELECT * FROM endpoints WHERE org = ?1 AND deleted_at IS NULL
+       UNION ALL
+       SELECT p.* FROM deliveries d JOIN endpoints p ON p.endpoint = d.endpoint
+       WHERE d.event = ?2 AND p.deleted_at IS NOT NULL ORDER BY endpoint`,
+    );
+    this.#endpointKey = db.prepare<{ endpoint: number }, [number, string]>(
+      "SELECT endpoint FROM endpoints WHERE org = ? AND id = ?",
+    );
+    this.#firstQueued = db.prepare<{ event: number }, [number]>(
+      "SELECT event FROM deliveries WHERE endpoint = ? AND queued = 1 ORDER BY due_at, event LIMIT 1",
+    );
+    this.#firstUnsealed = db.prepare<{ event: number }, [number]>(
+      `SELECT event FROM deliveries WHERE event > (SELECT value FROM marks WHERE name = 'due_sealed')
+       AND endpoint = ? AND state = 0 ORDER BY event LIMIT 1`,
+    );
+  }
+
+  delivery(org: number, id: string): DeliveryWithAttempts | null {
+    return this.#snapshot(() => {
+      const row = this.#rowOf(org, id);
+      if (!row) return null;
+      return this.#withAttempts(row);
+    });
+  }
+
+  #withAttempts(row: DeliveryRow): DeliveryWithAttempts {
+    const attemptsMade = this.#attempts.all(row.event, row.endpoint).map(attemptOfRow);
+    return { ...deliveryOfRow(row), attemptsMade };
+  }
+
+  /** The keys that a delivery's id stands for. */
+  keyOf(org: number, id: string): DeliveryKey | null {
+    const row = this.#snapshot(() => this.#rowOf(org, id));
+    return row && { event: row.event, endpoint: row.endpoint };
+  }
+
+  deliveries(query: DeliveryQuery): DeliveryPage {
+    return this.#snapshot(() => this.#page(query));
+  }
+
+  /** See `Reads.eventEndpoints`. */
+  eventEndpoints(org: number, eventId: string): readonly EventEndpoint[] | null {
+    return this.#snapshot(() => {
+      const event = this.#eventKey(org, eventId);
+      if (event === null) return null;
+      const rows = new Map(this.#ofEvent.all(event).map((row) => [row.endpoint, deliveryOfRow(row)]));
+      return this.#endpoints
+        .all(org, event)
+        .map((row) => this.#eventEndpoint(row, event, rows.get(row.endpoint) ?? null));
+    });
+  }
+
+  #eventEndpoint(row: EndpointRow, event: number, delivery: Delivery | null): EventEndpoint {
+    const waits = delivery?.status === "pending" || delivery?.status === "failed";
+    const first = row.ordered !== 0 && waits ? this.#firstWaiting(row.endpoint) : null;
+    const waitsFor = first !== null && first < event ? this.#owner.get(first) : null;
+    return { endpoint: endpointOfRow(row), delivery, waitsForEventId: waitsFor?.id ?? null };
+  }
+
+  #firstWaiting(endpoint: number): number | null {
+    return (this.#firstQueued.get(endpoint) ?? this.#firstUnsealed.get(endpoint))?.event ?? null;
+  }
+
+  #rowOf(org: number, id: string): DeliveryRow | null {
+    const event = isId(id) ? seqOfId(id) : null;
+    if (event === null || this.#owner.get(event)?.org !== org) return null;
+    return this.#ofEvent.all(event).find((row) => deliveryId(event, row.endpoint) === id) ?? null;
+  }
+
+  #eventKey(org: number, id: string): number | null {
+    const seq = isId(id) ? seqOfId(id) : null;
+    const owner = seq === null ? null : this.#owner.get(seq);
+    return owner && owner.org === org && owner.id === id ? seq : null;
+  }
+
+  #page(query: DeliveryQuery): DeliveryPage {
+    const endpoint = query.endpointId === null ? null : this.#endpointKey.get(query.org, query.endpointId);
+    if (endpoint === null && query.endpointId !== null) return { deliveries: [], next: null };
+    const deliveries: DeliveryWithAttempts[] = [];
+    let bytes = 0;
+    let examined = 0;
+    let last: DeliveryKey | null = null;
+    for (const event of this.#events(query, endpoint?.endpoint ?? null)) {
+      if (examined++ === EXAMINED_MAX) return { deliveries, next: last };
+      for (const row of this.#rowsOf(event, endpoint?.endpoint ?? null)) {
+        if (!isAfter(query.after, row)) continue;
+        if (query.status !== null && deliveryStatus(row) !== query.status) continue;
+        if (deliveries.length === query.limit) return { deliveries, next: last };
+        const delivery = this.#withAttempts(row);
+        bytes += bytesOf(delivery);
+        if (bytes > PAGE_BYTES_MAX && deliveries.length > 0) return { deliveries, next: last };
+        deliveries.push(delivery);
+        last = { event: row.event, endpoint: row.endpoint };
+      }
+      // Past the event's last endpoint: the next page goes on with the event before.
+      if (deliveries.length < query.limit) last = { event, endpoint: Number.MAX_SAFE_INTEGER };
+    }
+    return { deliveries, next: null };
+  }
+
+  #rowsOf(event: number, endpoint: number | null): readonly DeliveryRow[] {
+    if (endpoint === null) return this.#ofEvent.all(event);
+    const row = this.#one.get(event, endpoint);
+    return row ? [row] : [];
+  }
+
+  /** Newest first, from the event where the page before ended. */
+  *#events(query: DeliveryQuery, endpoint: number | null): Iterable<number> {
+    const low = query.sinceMs === null ? -1 : firstSeqOfMs(query.sinceMs) - 1;
+    const until = query.untilMs === null ? Number.MAX_SAFE_INTEGER : firstSeqOfMs(query.untilMs);
+    const high = query.after === null ? until : Math.min(until, query.after.event + 1);
+    if (query.eventId !== null) {
+      const event = this.#eventKey(query.org, query.eventId);
+      if (event !== null && event > low && event < high) yield event;
+    } else if (endpoint !== null && query.status === "dead_letter") {
+      yield* this.#dead.all(endpoint, low, high, query.limit + 2).map((row) => row.event);
+    } else {
+      const statuses = eventStatusesOf(query.status);
+      yield* this.#walk.all({ org: query.org, low, high, order: "DESC", statuses });
+    }
+  }
+
+  #snapshot<T>(read: () => T): T {
+    return this.#db.transaction(read)();
+  }
+}
+
+/** The statuses that an event with such a delivery can have. */
+function eventStatusesOf(wanted: DeliveryStatus | null): readonly number[] {
+  if (wanted === "failed") return [status.failed, status.deliveredWaiting];
+  if (wanted === "pending") return [status.pending, status.failed, status.deliveredWaiting];
+  return Object.values(status);
+}
+
+function isAfter(after: DeliveryKey | null, row: DeliveryRow): boolean {
+  return after === null || row.event < after.event || row.endpoint > after.endpoint;
+}
+
+/** At most what it takes as JSON; an excerpt of control characters is six times as long there. */
+function bytesOf({ attemptsMade }: DeliveryWithAttempts): number {
+  return attemptsMade.reduce(
+    (bytes, { responseExcerpt }) =>
+      bytes + ATTEMPT_BYTES + Buffer.byteLength(JSON.stringify(responseExcerpt)),
+    DELIVERY_BYTES,
+  );
+}
+
+function attemptOfRow(row: AttemptRow): Attempt {
+  return {
+    attempt: row.attempt,
+    startedAtMs: row.started_at,
+    durationMs: row.duration_ms,
+    responseStatus: row.response_status,
+    ...errorOf(row.error),
+    responseExcerpt: row.response_excerpt,
+  };
+}

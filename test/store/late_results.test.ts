@@ -1,0 +1,171 @@
+// What comes between two steps, or after somebody decided otherwise: results of attempts that were in flight, seals
+// between the steps of a long write, decisions about a delivery that its endpoint pauses for.
+
+import { describe, expect, test } from "bun:test";
+import path from "node:path";
+import { createSecretBox } from "../../src/base/secret_box.ts";
+import { ageKey } from "../../src/store/sqlite/due.ts";
+import type { AgeCursor, SettleOp } from "../../src/store/sqlite/op.ts";
+import { openReader } from "../../src/store/sqlite/pragma.ts";
+import { DueReads } from "../../src/store/sqlite/read_due.ts";
+import type { EndpointSettings } from "../../src/store/store.ts";
+import { withTempDir } from "../help/temp.ts";
+import {
+  commit,
+  createEndpoint,
+  createOrganization,
+  ingest,
+  open,
+  run,
+  sealAll,
+  settleOp,
+} from "./writing.ts";
+
+const LATER_MS = Date.now() + 5 * 3_600_000;
+/** After its first failure, until the retry of what it was sent. */
+const PAUSED: SettleOp["health"] = [1, 1000, LATER_MS];
+
+/** An engine, one endpoint, and what the delivery thread reads of it. */
+async function withEndpoint(
+  settings: Partial<EndpointSettings>,
+  work: (world: ReturnType<typeof worldOf>) => void,
+): Promise<void> {
+  await withTempDir((dir) => {
+    const world = worldOf(dir, settings);
+    work(world);
+    world.close();
+  });
+}
+
+function worldOf(dir: string, settings: Partial<EndpointSettings>) {
+  const file = path.join(dir, "triggers.db");
+  const opened = open(file, 1);
+  const { engine } = opened;
+  const org = createOrganization(engine);
+  const { endpoint, id } = createEndpoint(engine, org, settings);
+  const db = openReader(file);
+  const reads = new DueReads(db, createSecretBox([]));
+  return {
+    ...{ engine, org, endpoint, id },
+    dueAt: (event: number) => reads.dueAt(event, endpoint),
+    pausedUntil: () => reads.target(endpoint)?.health.pausedUntilMs,
+    failures: () => reads.target(endpoint)?.health.failures,
+    ingest: (count: number) => Array.from({ length: count }, () => ingest(opened, org)),
+    fail: (event: number, changes: Partial<SettleOp> = {}) =>
+      commit(engine, settleOp({ event, endpoint, dueAtMs: LATER_MS, ...changes })),
+    close: () => {
+      db.close();
+      engine.close();
+    },
+  };
+}
+
+describe.each([
+  ["sealed", true],
+  ["not sealed yet", false],
+])("an ordered endpoint that pauses for the retry of its first delivery (%s)", (_, sealed) => {
+  const withPaused = (
+    work: (world: ReturnType<typeof worldOf>, events: { seq: number; id: string }[]) => void,
+  ) =>
+    withEndpoint({ ordered: true }, (world) => {
+      const events = world.ingest(3);
+      if (sealed) sealAll(world.engine);
+      world.fail(events[0]?.seq ?? 0, { health: PAUSED });
+      expect(world.pausedUntil()).toBe(LATER_MS);
+      work(world, events);
+    });
+
+  test.each(["ack", "delete"] as const)("goes on with the next once that one is gone (%s)", (how) =>
+    withPaused(({ engine, org, endpoint, pausedUntil }, [first]) => {
+      const id = first?.id ?? "";
+      const { notice } = commit(
+        engine,
+        how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvent", org, id },
+      );
+      expect(pausedUntil()).toBeNull();
+      expect(notice?.unpaused).toEqual([endpoint]);
+    }),
+  );
+
+  test.each(["ack", "delete"] as const)("goes on pausing when another one is gone (%s)", (how) =>
+    withPaused(({ engine, org, pausedUntil }, events) => {
+      for (const { id } of events.slice(1)) {
+        const { notice } = commit(
+          engine,
+          how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvent", org, id },
+        );
+        expect(notice?.unpaused ?? []).toEqual([]);
+      }
+      expect(pausedUntil()).toBe(LATER_MS);
+    }),
+  );
+
+  test("sends it at once when somebody asks for a retry of it, and not when of a later one", () =>
+    withPaused(({ engine, org, endpoint, pausedUntil }, [first, second]) => {
+      run(engine, { op: "retryDelivery", org, endpoint, event: second?.seq ?? 0 });
+      expect(pausedUntil()).toBe(LATER_MS);
+      run(engine, { op: "retryDelivery", org, endpoint, event: first?.seq ?? 0 });
+      expect(pausedUntil()).toBeNull();
+    }));
+
+  test("does not pause when it was acknowledged while its attempt was in flight", () =>
+    withEndpoint({ ordered: true }, ({ engine, org, endpoint, ingest: put, fail, pausedUntil }) => {
+      const [first] = put(2);
+      if (sealed) sealAll(engine);
+      run(engine, { op: "ack", org, ids: [first?.id ?? ""] });
+      const { notice } = fail(first?.seq ?? 0, { health: PAUSED });
+      expect(pausedUntil()).toBeNull();
+      expect(notice?.unpaused).toEqual([endpoint]);
+    }));
+
+  test("does not pause when it was deleted while its attempt was in flight", () =>
+    withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, pausedUntil }) => {
+      const [first] = put(2);
+      if (sealed) sealAll(engine);
+      run(engine, { op: "deleteEvent", org, id: first?.id ?? "" });
+      fail(first?.seq ?? 0, { health: PAUSED });
+      expect(pausedUntil()).toBeNull();
+    }));
+
+  test("keeps the pause of an open breaker, whatever becomes of the delivery", () =>
+    withPaused(({ engine, org, endpoint, fail, pausedUntil }, [first]) => {
+      fail(first?.seq ?? 0, { health: [10, 1000, LATER_MS] });
+      run(engine, { op: "retryDelivery", org, endpoint, event: first?.seq ?? 0 });
+      run(engine, { op: "ack", org, ids: [first?.id ?? ""] });
+      expect(pausedUntil()).toBe(LATER_MS);
+    }));
+});
+
+describe("an endpoint that was enabled", () => {
+  test("is healthy, also when a failure from before is settled after that", () =>
+    withEndpoint({}, ({ engine, org, id, ingest: put, fail, failures, pausedUntil }) => {
+      const [first] = put(1);
+      const event = first?.seq ?? 0;
+      fail(event, { health: [1, 1000, null] });
+      fail(event, { health: [12, 1000, LATER_MS] });
+      expect(failures()).toBe(12);
+      run(engine, { op: "enableEndpoint", org, id });
+      fail(event, { health: [13, 1000, LATER_MS] });
+      expect([failures(), pausedUntil()]).toEqual([0, null]);
+      fail(event, { health: [1, 2000, null] });
+      fail(event, { health: [2, 2000, null] });
+      expect(failures()).toBe(2);
+    }));
+
+  test("sends what waited in the order of age, also what was sealed between two steps", () =>
+    withEndpoint({}, ({ engine, org, endpoint, id, ingest: put, fail, dueAt }) => {
+      const sealed = put(4);
+      for (const [i, { seq }] of sealed.entries()) fail(seq, { dueAtMs: LATER_MS + i });
+      sealAll(engine);
+      const tail = put(2);
+      for (const { seq } of tail) fail(seq, { dueAtMs: LATER_MS });
+      fail(tail[1]?.seq ?? 0, { outcome: "gone", dueAtMs: null });
+      run(engine, { op: "enableEndpoint", org, id });
+      for (let after: AgeCursor | null = null, steps = 0; after !== null || steps === 0; steps++) {
+        after = run<{ next: AgeCursor | null }>(engine, { op: "ageStep", endpoint, after, looksMax: 2 }).next;
+        sealAll(engine);
+      }
+      const events = [...sealed, ...tail].map(({ seq }) => seq);
+      expect(events.map(dueAt)).toEqual(events.map(ageKey));
+    }));
+});
