@@ -1,5 +1,6 @@
 -- wrk's script: posts small events with unique dedup ids, the organizations in turn, and prints one line of JSON.
--- KEYS is a file with one API key a line; without it the requests carry none (the bare server ignores them).
+-- KEYS is a file with one API key a line; without it the requests carry none (the bare server ignores them). RATE is
+-- requests a second over all connections, 0 for as fast as the answers come.
 
 local counter, thread_id, keys, path = 0, 0, {}, nil
 local threads = 0
@@ -14,10 +15,29 @@ function init(args)
   path = args[1]
   local seed = args[2]
   prefix = seed .. "-" .. thread_id .. "-"
-  if args[3] then
+  if args[3] and args[3] ~= "" then
     for line in io.lines(args[3]) do keys[#keys + 1] = line end
   end
   wrk.method = "POST"
+  local rate = tonumber(args[4] or "0")
+  if rate > 0 then delay = pace(rate) end
+end
+
+-- Each request has its own moment; a late one does not move those after it.
+function pace(rate)
+  local ffi = require("ffi")
+  ffi.cdef("typedef struct { long s; long ns; } moment; int clock_gettime(int, moment *);")
+  local moment = ffi.new("moment")
+  local function now()
+    ffi.C.clock_gettime(1, moment)
+    return tonumber(moment.s) * 1000 + tonumber(moment.ns) / 1e6
+  end
+  local sent, start = 0, nil
+  return function()
+    start = start or now()
+    sent = sent + 1
+    return math.max(0, math.floor(start + sent * 1000 / rate - now()))
+  end
 end
 
 function request()

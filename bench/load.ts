@@ -30,15 +30,25 @@ export function requireWrk(): void {
   if (!Bun.which("wrk")) throw new Error("this benchmark needs wrk (Debian: apt-get install wrk)");
 }
 
-/** Posts events for so many seconds over so many connections. `keysFile`: API keys, one a line. */
+export type LoadOptions = {
+  readonly clients: number;
+  readonly seconds: number;
+  /** API keys, one a line. */
+  readonly keysFile?: string;
+  /** A steady rate; without it, as fast as the answers come. */
+  readonly perSecond?: number;
+};
+
+/** Posts events for so many seconds over so many connections. */
 export async function load(
   url: string,
-  { clients, seconds, keysFile }: { clients: number; seconds: number; keysFile?: string },
+  { clients, seconds, keysFile, perSecond = 0 }: LoadOptions,
 ): Promise<Load> {
   const seed = crypto.randomUUID().slice(0, 8);
   const script = path.join(import.meta.dir, "ingest.lua");
   const args = ["-t1", `-c${clients}`, `-d${seconds}s`, "--timeout", "10s", "-s", script, url, "--"];
-  const child = Bun.spawn(["wrk", ...args, "/api/events", seed, ...(keysFile ? [keysFile] : [])], {
+  const own = ["/api/events", seed, keysFile ?? "", String(perSecond)];
+  const child = Bun.spawn(["wrk", ...args, ...own], {
     stdout: "pipe",
     stderr: "inherit",
   });

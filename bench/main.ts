@@ -1,9 +1,13 @@
 // `bun run bench [name]`: runs one benchmark. Each builds what it measures.
 
+import { benchDeliver } from "./deliver.ts";
+import { benchFairness } from "./fairness.ts";
 import { benchIngest } from "./ingest.ts";
 
 const benches: Record<string, () => Promise<unknown>> = {
   ingest: () => benchIngest(),
+  deliver: () => benchDeliver(),
+  fairness: () => benchFairness(),
   /** Everything briefly: whether it works, not how fast it is. */
   smoke: async () => {
     const quick = { clients: [1, 16], rounds: 1, seconds: 1, organizations: 3, durability: "full" } as const;

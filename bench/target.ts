@@ -10,6 +10,8 @@ export type Target = {
   readonly url: string;
   readonly pid: number;
   readonly keysFile?: string;
+  /** A new organization's key. */
+  newKey(name: string): Promise<string>;
   stop(): Promise<void>;
 };
 
@@ -30,29 +32,35 @@ export async function startBare(): Promise<Target> {
   return await start(["dist/bare"], { PORT: "0" });
 }
 
+/** A script of ours in a process of its own, which prints its url as JSON. */
+export async function startScript(script: string): Promise<Target> {
+  return await start([process.execPath, script], {});
+}
+
 /**
- * The product with everything on: auth, limit, validation, dedup, one delivery per event. `deliver`: also sends
- * them, to a receiver in this process; else they stay due.
+ * The product with everything on: auth, limit, validation, dedup, one delivery per event. `receiverUrl`: also sends
+ * them, there; else they stay due. `disabled`: they are held for a disabled endpoint.
  */
 export async function startProduct(options: {
   organizations: number;
   durability: "full" | "normal";
   receiverUrl?: string;
+  disabled?: boolean;
 }): Promise<Target> {
   const dir = mkdtempSync(path.join(root, "bench/data-"));
   const env: Record<string, string> = {
     ...{ PORT: "0", DATA_DIR: dir, LOG_LEVEL: "info", DURABILITY: options.durability },
-    ...(options.receiverUrl
-      ? { WEBHOOK_ALLOW_PRIVATE: "true" }
-      : { WEBHOOK_ALLOW_PRIVATE: "true", DISABLE_WEBHOOK_DELIVERY: "true" }),
+    WEBHOOK_ALLOW_PRIVATE: "true",
+    ...(options.receiverUrl || options.disabled ? {} : { DISABLE_WEBHOOK_DELIVERY: "true" }),
   };
   const target = await start(["dist/zapier-triggers", "serve"], env);
   const keys: string[] = [];
   for (let i = 0; i < options.organizations; i++) {
-    const key = await newKey(target.url, `Organization ${i}`);
+    const key = await target.newKey(`Organization ${i}`);
     keys.push(key);
     const url = options.receiverUrl ?? "http://127.0.0.1:9/";
-    await call(target.url, "/api/webhook/config", key, { webhook_url: url });
+    const set = await callApi(target.url, "/api/webhook/config", key, { webhook_url: url });
+    if (options.disabled) await callApi(target.url, `/api/endpoints/${set.endpoint_id}/disable`, key, {});
   }
   const keysFile = path.join(dir, "keys.txt");
   writeFileSync(keysFile, `${keys.join("\n")}\n`);
@@ -67,11 +75,15 @@ export async function startProduct(options: {
 }
 
 async function newKey(url: string, name: string): Promise<string> {
-  const answer = await call(url, "/api/keys/generate", null, { organization_name: name, tier: "enterprise" });
+  const answer = await callApi(url, "/api/keys/generate", null, {
+    organization_name: name,
+    tier: "enterprise",
+  });
   return String(answer.api_key);
 }
 
-async function call(
+/** POSTs JSON; throws with what was answered unless it is a success. */
+export async function callApi(
   url: string,
   where: string,
   key: string | null,
@@ -88,10 +100,11 @@ async function call(
 
 async function start(args: string[], env: Record<string, string>): Promise<Target> {
   const [program = "", ...rest] = args;
-  const { url, child } = await startProcess([path.join(root, program), ...rest], { cwd: root, env });
+  const { url, child } = await startProcess([path.resolve(root, program), ...rest], { cwd: root, env });
   return {
     url,
     pid: child.pid,
+    newKey: (name) => newKey(url, name),
     stop: async () => {
       child.kill("SIGTERM");
       await child.exited;

@@ -115,6 +115,7 @@ CREATE TABLE replays (
   statuses TEXT NOT NULL, -- a JSON list
   event_types TEXT NOT NULL, -- a JSON list of patterns
   missing_only INTEGER NOT NULL,
+  until_at INTEGER NOT NULL, -- as asked, or the time of the call
   first_event INTEGER NOT NULL,
   last_event INTEGER NOT NULL,
   done_to INTEGER NOT NULL, -- events up to this one were looked at

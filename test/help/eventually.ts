@@ -1,5 +1,6 @@
-// Waiting for a state that only a question can tell. Each question is a round trip to the server, so this needs no
-// sleep; a state that never comes ends in the test's own timeout, and the last answer is printed.
+// Waiting for a state that only a question can tell, with no sleep: a question is a round trip to the server, and
+// between two of them the loop turns, or one that asks nobody would keep all else from happening. A state that never
+// comes ends in the test's own timeout.
 
 import type { Api } from "./server.ts";
 
@@ -8,6 +9,7 @@ export async function eventually<T>(ask: () => Promise<T>, isDone: (answer: T) =
   for (;;) {
     const answer = await ask();
     if (isDone(answer)) return answer;
+    await new Promise((resolve) => setImmediate(resolve));
   }
 }
 

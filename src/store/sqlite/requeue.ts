@@ -60,8 +60,8 @@ export function prepareCreateReplay(ctx: Context) {
   const lastEvent = ctx.db.prepare<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM events");
   const insert = ctx.db.prepare<{ replay: number }, (string | number)[]>(
     `INSERT INTO replays (id, org, endpoint, statuses, event_types, missing_only, first_event, last_event, done_to,
-       queued, created_at, updated_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7 - 1, 0, ?9, ?9) RETURNING replay`,
+       queued, created_at, updated_at, until_at)
+     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?7 - 1, 0, ?9, ?9, ?10) RETURNING replay`,
   );
   const read = ctx.db.prepare<ReplayRow, [number]>(REPLAY_SQL);
   type Op = { org: number; id: string; endpointId: string } & ReplayInput;
@@ -75,7 +75,7 @@ export function prepareCreateReplay(ctx: Context) {
     const types = op.eventTypes === null ? everyType : JSON.stringify(op.eventTypes);
     const row = insert.get(
       ...[op.id, op.org, endpoint.endpoint, JSON.stringify(op.statuses), types, op.missingOnly ? 1 : 0],
-      ...[Math.max(0, firstSeqOfMs(op.sinceMs)), last, ctx.nowMs],
+      ...[Math.max(0, firstSeqOfMs(op.sinceMs)), last, ctx.nowMs, op.untilMs ?? ctx.nowMs],
     );
     const told = row && read.get(row.replay);
     if (!told) throw new Error("an insert returned no row");

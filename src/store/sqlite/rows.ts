@@ -125,6 +125,7 @@ export type ReplayRow = {
   statuses: string;
   event_types: string;
   missing_only: number;
+  until_at: number;
   first_event: number;
   last_event: number;
   done_to: number;
@@ -141,7 +142,7 @@ export function replayOfRow(row: ReplayRow): Replay {
     id: row.id,
     endpointId: row.endpoint_id,
     sinceMs: msOfSeq(row.first_event),
-    untilMs: msOfSeq(row.last_event + 1),
+    untilMs: row.until_at,
     statuses: JSON.parse(row.statuses) as DeliveryStatus[],
     eventTypes: JSON.parse(row.event_types) as string[],
     missingOnly: row.missing_only !== 0,

@@ -114,6 +114,7 @@ export const replays = sqliteTable("replays", {
   statuses: text().notNull(),
   event_types: text().notNull(),
   missing_only: integer().notNull(),
+  until_at: integer().notNull(),
   first_event: integer().notNull(),
   last_event: integer().notNull(),
   done_to: integer().notNull(),
