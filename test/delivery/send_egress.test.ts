@@ -1,7 +1,7 @@
 // Where the sender connects to: the egress guard at work on real connections, and names that change their answer.
 // Certificates are in send_tls.test.ts.
 import { describe, expect, test } from "bun:test";
-import type { Lookup } from "../../src/delivery/send.ts";
+import type { Lookup } from "../../src/delivery/resolve.ts";
 import { answer, type Receiver } from "../help/receiver.ts";
 import { attempt, endAfterEachTest, receiver, resolving, sender } from "../help/sending.ts";
 

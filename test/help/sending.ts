@@ -4,7 +4,8 @@ import { afterEach } from "bun:test";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import path from "node:path";
-import { type Attempt, createSender, type Lookup, type Sender } from "../../src/delivery/send.ts";
+import type { Lookup } from "../../src/delivery/resolve.ts";
+import { type Attempt, createSender, type Sender } from "../../src/delivery/send.ts";
 import { type Egress, parseEgress } from "../../src/webhook/guard.ts";
 import { type Program, type Receiver, type ReceiverOptions, startReceiver } from "./receiver.ts";
 
