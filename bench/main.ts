@@ -2,11 +2,13 @@
 
 import { benchDeliver } from "./deliver.ts";
 import { benchFairness } from "./fairness.ts";
+import { benchInbox } from "./inbox.ts";
 import { benchIngest } from "./ingest.ts";
 
 const benches: Record<string, () => Promise<unknown>> = {
   ingest: () => benchIngest(),
   deliver: () => benchDeliver(),
+  inbox: () => benchInbox(),
   fairness: () => benchFairness(),
   /** Everything briefly: whether it works, not how fast it is. */
   smoke: async () => {

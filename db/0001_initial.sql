@@ -107,6 +107,49 @@ CREATE TABLE acks (
   acked_at INTEGER NOT NULL
 ) STRICT;
 
+-- What a consumer leased: at most 1 000 events a row.
+CREATE TABLE leases (
+  lease INTEGER PRIMARY KEY AUTOINCREMENT,
+  id TEXT NOT NULL UNIQUE,
+  org INTEGER NOT NULL,
+  until INTEGER NOT NULL, -- when it runs out
+  over INTEGER NOT NULL, -- 1: ran out, or all of it was acknowledged or released
+  events TEXT NOT NULL -- a JSON list
+) STRICT;
+
+CREATE INDEX leases_org ON leases (org, over, until);
+CREATE INDEX leases_over ON leases (until) WHERE over = 1;
+
+-- Events that were leased and not acknowledged yet.
+CREATE TABLE leased (
+  event INTEGER PRIMARY KEY,
+  org INTEGER NOT NULL,
+  lease INTEGER NOT NULL, -- the last one
+  free INTEGER NOT NULL, -- 1: released, or it ran out
+  times INTEGER NOT NULL -- how often it was leased
+) STRICT;
+
+CREATE INDEX leased_free ON leased (org, event) WHERE free = 1;
+
+-- Dead letters of the inbox: leased too often and never acknowledged.
+CREATE TABLE given_up (
+  event INTEGER PRIMARY KEY,
+  given_up_at INTEGER NOT NULL,
+  reason TEXT NOT NULL
+) STRICT;
+
+-- Events with a deliver_at. Hidden until they appear; then `nth` is their place among all that appeared, by which a
+-- stream finds those that appear behind its position.
+CREATE TABLE scheduled (
+  event INTEGER PRIMARY KEY,
+  org INTEGER NOT NULL,
+  appear_at INTEGER NOT NULL,
+  nth INTEGER -- null: still hidden
+) STRICT;
+
+CREATE INDEX scheduled_hidden ON scheduled (appear_at, event) WHERE nth IS NULL;
+CREATE INDEX scheduled_appeared ON scheduled (org, nth) WHERE nth IS NOT NULL;
+
 -- Deleted events whose dedup id still holds: their rows stay, empty, until it runs out.
 CREATE TABLE tombstones (
   org INTEGER NOT NULL,
@@ -139,7 +182,7 @@ CREATE INDEX replays_org ON replays (org);
 -- Every sealed event under its organization and status.
 CREATE TABLE inbox (
   org INTEGER NOT NULL,
-  status INTEGER NOT NULL, -- 0 pending, 1 failed, 2 dead_letter, 3 delivered, 4 delivered and yet a delivery waits
+  status INTEGER NOT NULL, -- 0 pending, 1 failed, 2 dead_letter, 3 delivered, 4 delivered and yet a delivery waits, 5 hidden
   event INTEGER NOT NULL,
   PRIMARY KEY (org, status, event)
 ) STRICT, WITHOUT ROWID;

@@ -156,7 +156,8 @@ function readCounter(registry: Registry, name: string, help: string, read: () =>
   });
 }
 
-function gauge(registry: Registry, name: string, help: string, read: () => number): void {
+/** A gauge that is read at each scrape. */
+export function gauge(registry: Registry, name: string, help: string, read: () => number): void {
   new Gauge({
     name,
     help,

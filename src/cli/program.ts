@@ -9,11 +9,13 @@ import { addKeys } from "./keys.ts";
 import { addOpenapi } from "./openapi.ts";
 import { complain, EXIT } from "./output.ts";
 import { addReplay } from "./replay.ts";
+import { addSend } from "./send.ts";
 import { addServe, serve } from "./serve.ts";
 import { addSettingFlags } from "./settings.ts";
+import { addTail } from "./tail.ts";
 import { addVersion } from "./version.ts";
 
-const COMMANDS = [addServe, addKeys, addReplay, addOpenapi, addVersion];
+const COMMANDS = [addServe, addKeys, addSend, addTail, addReplay, addOpenapi, addVersion];
 
 /** Runs one command line (without the program's own name) and gives its exit code: 0, 1 failure, 2 usage. */
 export async function run(argv: readonly string[], env: Record<string, string | undefined>): Promise<number> {

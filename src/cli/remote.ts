@@ -163,7 +163,7 @@ function whyNoAnswer(error: unknown): string {
 }
 
 /** One line without control characters, which could redraw a terminal, and without the key. */
-function say({ url, key }: Remote, what: string): string {
+export function say({ url, key }: Remote, what: string): string {
   const line = `the server at ${url} ${what}`.replaceAll(key, "[key]").replace(/\p{Cc}+/gu, " ");
   return line.slice(0, DETAIL_CHARACTERS_MAX).trimEnd();
 }

@@ -56,7 +56,7 @@ export class Dispatcher {
   }
 
   /** The writer committed something that concerns deliveries. */
-  notice({ due, waiting, endpoints, healed, unpaused, sealed }: CommitNotice): void {
+  notice({ due, waiting, later, endpoints, healed, unpaused, sealed }: CommitNotice): void {
     for (const endpoint of healed) this.#lane(endpoint).heal();
     for (const endpoint of unpaused) this.#lane(endpoint).unpause();
     for (const endpoint of endpoints) this.#lane(endpoint).refresh(this.#sealed, steadyNowMs());
@@ -64,6 +64,11 @@ export class Dispatcher {
       const event = due[i] ?? 0;
       const lane = this.#lane(due[i + 1] ?? 0);
       lane.hold(event, ageKey(event));
+      this.#isReady(lane);
+    }
+    for (let i = 0; i < later.length; i += 3) {
+      const lane = this.#lane(later[i + 1] ?? 0);
+      lane.hold(later[i] ?? 0, later[i + 2] ?? 0);
       this.#isReady(lane);
     }
     for (let i = 0; i < waiting.length; i += 2) {

@@ -8,6 +8,7 @@ import { createFallback } from "./fallback.ts";
 import { hidden } from "./route.ts";
 import { ackRoutes } from "./routes/ack.ts";
 import { adminOrganizationRoutes } from "./routes/admin_organizations.ts";
+import { batchRoutes } from "./routes/batch.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { docsRoutes } from "./routes/docs.ts";
 import { endpointActionRoutes } from "./routes/endpoint_actions.ts";
@@ -17,8 +18,10 @@ import { explainRoutes } from "./routes/explain.ts";
 import { healthRoutes } from "./routes/health.ts";
 import { inboxRoutes } from "./routes/inbox.ts";
 import { keyRoutes } from "./routes/keys.ts";
+import { leaseRoutes } from "./routes/leases.ts";
 import { metricsRoutes } from "./routes/metrics.ts";
 import { replayRoutes } from "./routes/replays.ts";
+import { streamRoutes } from "./routes/stream.ts";
 import { webhookConfigRoutes } from "./routes/webhook_config.ts";
 
 /** Below the 30 s within which a stop must end; a client that sends nothing for so long is gone. */
@@ -64,7 +67,10 @@ export function createRoutes(deps: Deps) {
 function routesOf(deps: Deps, kit: Kit) {
   return new Elysia(options)
     .use(eventRoutes(kit, deps))
+    .use(batchRoutes(kit, deps))
     .use(inboxRoutes(kit, deps))
+    .use(streamRoutes(kit, deps))
+    .use(leaseRoutes(kit, deps))
     .use(ackRoutes(kit, deps))
     .use(webhookConfigRoutes(kit, deps))
     .use(endpointRoutes(kit, deps))

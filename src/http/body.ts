@@ -14,15 +14,26 @@ const ERRORS_MAX = 20;
 
 const decoder = new TextDecoder("utf-8", { fatal: true });
 
-/** Throws 415 unless the body is declared as JSON. A charset, which JSON has none of, may only be UTF-8. */
-export function requireJson(headers: Headers): void {
-  const declared = headers.get("content-type");
-  if (declared === "application/json") return;
-  const [type = "", ...parameters] = (declared ?? "").toLowerCase().split(";");
+/** Throws 415 unless the body is declared as JSON, or as what else is `wanted`, in UTF-8. */
+export function requireJson(headers: Headers, wanted = "application/json"): void {
+  if (headers.get("content-type") === wanted) return;
+  if (mediaTypeOf(headers) !== wanted) throw new HttpProblem("unsupported_media_type");
+  requireUtf8(headers);
+}
+
+/** The declared media type in lower case, without its parameters; empty when none is. */
+export function mediaTypeOf(headers: Headers): string {
+  const [type = ""] = (headers.get("content-type") ?? "").toLowerCase().split(";");
+  return type.trim();
+}
+
+/** Throws 415 for another charset. JSON has none, but one may be declared. */
+export function requireUtf8(headers: Headers): void {
+  const [, ...parameters] = (headers.get("content-type") ?? "").toLowerCase().split(";");
   const isUtf8 = parameters.every(
     (one) => !one.includes("charset") || /^\s*charset\s*=\s*"?utf-?8"?\s*$/.test(one),
   );
-  if (type.trim() !== "application/json" || !isUtf8) throw new HttpProblem("unsupported_media_type");
+  if (!isUtf8) throw new HttpProblem("unsupported_media_type");
 }
 
 /** Reads at most `bytesMax` bytes; throws `tooLarge()` when there are more. Not async: a layer costs 1 µs a request. */

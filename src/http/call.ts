@@ -115,13 +115,19 @@ export class Kit {
 
   /** Runs what may take longer than a silent connection is kept. */
   async patiently<T>(request: Request, run: () => Promise<T>): Promise<T> {
-    this.#keepSilent(request, true);
+    const release = this.hold(request);
     try {
       return await run();
     } finally {
       // Without this the connection would stay open for ever after its answer, unused.
-      this.#keepSilent(request, false);
+      release();
     }
+  }
+
+  /** Keeps a silent connection until it is released. */
+  hold(request: Request): () => void {
+    this.#keepSilent(request, true);
+    return () => this.#keepSilent(request, false);
   }
 
   #respond(request: Request, requestId: string, answer: Answer): Response {

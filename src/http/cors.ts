@@ -5,7 +5,9 @@ export type HeaderFields = Readonly<Record<string, string>>;
 
 const EXPOSED =
   "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, ETag";
-const REQUEST_HEADERS = "Content-Type, X-API-Key, Authorization, Idempotency-Key, X-Request-Id";
+const REQUEST_HEADERS =
+  "Content-Type, X-API-Key, Authorization, Idempotency-Key, X-Request-Id, Last-Event-ID, ce-specversion, ce-id, " +
+  "ce-source, ce-type";
 const PREFLIGHT_SECONDS = "600";
 
 const NONE: HeaderFields = {};

@@ -8,6 +8,8 @@ import type { Egress } from "../webhook/guard.ts";
 import type { Authenticator } from "./auth.ts";
 import type { HashGate } from "./key_hash.ts";
 import type { createAddressLimiter, Limiter } from "./limit.ts";
+import type { Streams } from "./streams.ts";
+import type { Waiting } from "./waiting.ts";
 
 /** `busy`: too many tests are under way. */
 export type TestResult =
@@ -36,6 +38,10 @@ export type Deps = {
   readonly keyLimiter: ReturnType<typeof createAddressLimiter>;
   /** Where webhooks may go. */
   readonly egress: Egress;
+  /** Calls that wait for events. */
+  readonly waiting: Waiting;
+  /** Streams of events that are open. */
+  readonly streams: Streams;
   readonly metrics: Metrics;
   /** The other threads' metrics, each as `registry.getMetricsAsJSON()` gives it. */
   readonly threadMetrics: () => Promise<readonly unknown[]>;

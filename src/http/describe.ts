@@ -62,7 +62,7 @@ export function describe(told: Operation): DocumentDecoration {
     description: [told.description, accessText[told.access]].filter(Boolean).join("\n\n"),
     security: security[told.access],
     [PARAMETERS]: [...pathParameters(told), ...queryParameters(told), ...headerParameters(told)],
-    ...(told.body && { requestBody: requestBody(told.body, told.bodyIsOptional ?? false) }),
+    ...(told.body && { requestBody: requestBody(told, told.body) }),
     responses: { ...answers(told.answers), ...problems(problemsOf(told)) },
   };
   // Elysia's type wants each list mutable and knows no example of an unknown value.
@@ -100,8 +100,12 @@ function queryParameters({ query }: Operation) {
   });
 }
 
-function requestBody(body: z.ZodType, isOptional: boolean) {
-  return { required: !isOptional, content: { "application/json": content(body) } };
+function requestBody({ otherBodies = {}, bodyIsOptional = false }: Operation, body: z.ZodType) {
+  const others = Object.entries(otherBodies).map(([mediaType, schema]) => [mediaType, content(schema)]);
+  return {
+    required: !bodyIsOptional,
+    content: { "application/json": content(body), ...Object.fromEntries(others) },
+  };
 }
 
 function content(schema: z.ZodType) {

@@ -2,14 +2,14 @@
 // key order and its escapes would change.
 
 import { rfc3339 } from "../base/time.ts";
-import type { EventWithDeliveries, InboxEvent } from "../store/store.ts";
+import type { EventWithDeliveries, InboxEvent, Lease } from "../store/store.ts";
 import { deliveryTold } from "./delivery_told.ts";
 import { listEndJson } from "./list_json.ts";
 import { timeOrNull } from "./time_told.ts";
 
 /** A page of the inbox. */
 export function pageJson(events: readonly InboxEvent[], nextCursor: string | null): string {
-  const list = events.map((event) => `{${members(event)}}`).join(",");
+  const list = events.map(inboxEventJson).join(",");
   return `{"events":[${list}],${listEndJson(nextCursor)}}`;
 }
 
@@ -18,6 +18,18 @@ export function eventJson(event: EventWithDeliveries): string {
   const deliveries = event.deliveries.map(deliveryTold);
   const rest = JSON.stringify({ acknowledged_at: timeOrNull(event.acknowledgedAtMs), deliveries });
   return `{${members(event)},${rest.slice(1)}`;
+}
+
+/** An event alone, as lists tell it. */
+export function inboxEventJson(event: InboxEvent): string {
+  return `{${members(event)}}`;
+}
+
+/** A lease with its events. */
+export function leaseJson({ id, untilMs, events }: Lease): string {
+  const list = events.map((event) => `{${members(event)},"lease_count":${event.leaseCount}}`).join(",");
+  const head = JSON.stringify({ lease_id: id, leased_until: id === null ? null : rfc3339(untilMs) });
+  return `${head.slice(0, -1)},"events":[${list}]}`;
 }
 
 function members(event: InboxEvent): string {

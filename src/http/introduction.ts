@@ -27,6 +27,12 @@ curl -s http://127.0.0.1:3000/api/events -H "X-API-Key: $KEY" -H 'Content-Type: 
 curl -s http://127.0.0.1:3000/api/inbox -H "X-API-Key: $KEY"
 \`\`\`
 
+### Sending more, reading more
+
+- **Many at once**: \`POST /api/events/batch\` takes 1,000. **Later**: \`deliver_at\`. **CloudEvents 1.0** go to the same paths.
+- **Share the work** among consumers: \`POST /api/inbox/lease\`, then \`POST /api/inbox/ack\`.
+- **Follow along**: \`GET /api/inbox/stream\` sends each event as it is committed; \`GET /api/inbox?wait=30\` waits for the next.
+
 ### What holds everywhere
 
 - JSON in UTF-8, times in RFC 3339 (UTC, milliseconds), ids are UUIDv7.

@@ -28,6 +28,8 @@ function withoutServer(): Deps {
     eventLimiter: absent,
     keyLimiter: absent,
     egress: absent,
+    waiting: absent,
+    streams: absent,
     metrics: createMetrics(
       () => absent,
       () => 0,

@@ -50,6 +50,8 @@ export type Operation = {
   readonly query?: z.ZodObject;
   readonly headers?: Readonly<Record<string, readonly [description: string, example: string]>>;
   readonly body?: z.ZodType;
+  /** Other media types than JSON that are taken, for a handler that reads the body itself. */
+  readonly otherBodies?: Readonly<Record<string, z.ZodType>>;
   /** No body at all stands for `{}`. */
   readonly bodyIsOptional?: boolean;
   /** The handler reads the body itself. */

@@ -79,6 +79,13 @@ export const problemKinds = {
     title: "Method not allowed",
     meaning: "This path does not take this method. The header Allow lists those it takes.",
   },
+  slow_reader: {
+    status: 408,
+    title: "Slow reader",
+    meaning:
+      "Nothing was taken from this stream for a minute while events waited. Connect again with the last id: nothing is " +
+      "lost.",
+  },
   duplicate_event: {
     status: 409,
     title: "Duplicate event",
@@ -101,6 +108,13 @@ export const problemKinds = {
     meaning:
       "The endpoint of this delivery was deleted. A replay with missing_only sends the event to another one: POST " +
       "/api/endpoints/:id/replay.",
+  },
+  lease_expired: {
+    status: 409,
+    title: "Lease expired",
+    meaning:
+      "The lease had run out, and another consumer has the events in `lost` by now: leave them to him. What was still " +
+      "yours is done.",
   },
   delivery_disabled: {
     status: 409,
@@ -146,6 +160,18 @@ export const problemKinds = {
     status: 429,
     title: "Too many tests",
     meaning: "Too many tests are under way. Try again after the seconds in the header Retry-After.",
+  },
+  too_many_waiters: {
+    status: 429,
+    title: "Too many waiters",
+    meaning:
+      "1,000 calls of this organization (10,000 of all) are waiting already. Ask without `wait`, or wait in fewer " +
+      "places.",
+  },
+  too_many_streams: {
+    status: 429,
+    title: "Too many streams",
+    meaning: "2,000 streams of this organization (10,000 of all) are open already. Close those nobody reads.",
   },
   internal_error: {
     status: 500,
@@ -242,6 +268,8 @@ const EXAMPLE_EVENT_ID = "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52";
 const exampleExtra: Partial<Record<ProblemCode, Extra>> = {
   insufficient_scope: { required_scope: "manage" },
   duplicate_event: { event_id: EXAMPLE_EVENT_ID, dedup_id: "order-1042-created" },
+  lease_expired: { acknowledged: 9, lost: [EXAMPLE_EVENT_ID], not_found: [] },
+  rate_limited: { limit: 100, fits_now: 0 },
   payload_too_large: { limit_bytes: 262_144 },
   body_too_large: { limit_bytes: 1_048_576 },
   validation_failed: { errors: [{ pointer: "/type", detail: "It must be a string." }] },

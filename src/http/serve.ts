@@ -1,7 +1,7 @@
 // Puts the HTTP side together and listens. Loaded while the other threads start: its code is most of the program's.
 
 import type { Log } from "../base/log.ts";
-import { createMetrics } from "../base/metrics.ts";
+import { createMetrics, gauge } from "../base/metrics.ts";
 import { VERSION } from "../base/version.ts";
 import type { Config } from "../config.ts";
 import type { Store } from "../store/store.ts";
@@ -11,6 +11,8 @@ import { createAuthenticator } from "./auth.ts";
 import type { Deps, TestResult } from "./deps.ts";
 import { HashGate } from "./key_hash.ts";
 import { createAddressLimiter, Limiter } from "./limit.ts";
+import { Streams } from "./streams.ts";
+import { Waiting } from "./waiting.ts";
 
 /**
  * A client that sends at exactly its rate arrives with the network's jitter: without some grace its 101st event in
@@ -42,7 +44,11 @@ export function createHttpSide(config: Config, log: Log, store: Store, delivery:
     () => store.stats(),
     () => hashGate.hashesTotal,
   );
-  const { onCacheLookup } = metrics;
+  const { onCacheLookup, registry } = metrics;
+  const waiting = new Waiting(store);
+  const streams = new Streams(store);
+  gauge(registry, "waiting_calls", "Calls that wait for events (long polls).", () => waiting.size);
+  gauge(registry, "open_streams", "Streams of events that are open.", () => streams.size);
   const app = createApp({
     config,
     store,
@@ -51,6 +57,8 @@ export function createHttpSide(config: Config, log: Log, store: Store, delivery:
     eventLimiter: new Limiter<number>({ graceMs: RATE_GRACE_MS }),
     keyLimiter: createAddressLimiter(),
     egress: egressOf(config.webhookAllowPrivate),
+    waiting,
+    streams,
     metrics,
     threadMetrics: async () => [await delivery.metrics()],
     deliveryLagSeconds: () => delivery.lagSeconds(),
@@ -67,6 +75,8 @@ export function createHttpSide(config: Config, log: Log, store: Store, delivery:
       return `http://${host}:${app.server?.port}`;
     },
     async stop() {
+      waiting.close();
+      streams.close();
       await Promise.race([app.server?.stop(), Bun.sleep(DRAIN_MS)]);
       await app.server?.stop(true);
     },

@@ -94,6 +94,8 @@ export type NewEvent = {
   readonly type: string;
   readonly dedupId: string | null;
   readonly payload: string;
+  /** Hidden from the inbox, and not delivered, before this time. */
+  readonly deliverAtMs: number | null;
 };
 
 export type Ingested =
@@ -196,6 +198,33 @@ export type DeliveryQuery = {
   readonly after: DeliveryKey | null;
 };
 
+/** An event of a lease, and how often it was leased by now. */
+export type LeasedEvent = InboxEvent & { readonly leaseCount: number };
+
+/** `id` is null when nothing was leased; `nextFreeAtMs`: when a leased event may come back next, null when none will. */
+export type Lease = {
+  readonly id: string | null;
+  readonly untilMs: number;
+  readonly events: readonly LeasedEvent[];
+  readonly nextFreeAtMs: number | null;
+};
+
+export type LeaseOutcome = {
+  /** Events that were acknowledged, released or extended. */
+  readonly count: number;
+  /** Ids that another consumer has by now: the lease had run out. */
+  readonly lost: readonly string[];
+  /** Ids that are not of this lease, or were deleted. */
+  readonly notFound: readonly string[];
+  /** Of an extended lease. */
+  readonly untilMs: number;
+};
+
+/** Where a stream stands: the last event in the order of acceptance, and the last of those that appeared later. */
+export type StreamPosition = { readonly seq: number; readonly appeared: number };
+
+export type StreamedEvent = { readonly event: InboxEvent; readonly position: StreamPosition };
+
 /** A page may be short, or empty, before the end. */
 export type DeliveryPage = {
   readonly deliveries: readonly DeliveryWithAttempts[];
@@ -255,6 +284,15 @@ export interface Reads {
   endpoints(org: number, afterEndpoint: number, limit: number): readonly Endpoint[];
   event(org: number, id: string): EventWithDeliveries | null;
   inbox(query: InboxQuery): InboxPage;
+  /** The position behind the newest event. */
+  streamEnd(org: number): StreamPosition;
+  /** Events behind a position, at most `limit` and 1 MiB; `position` is where the next look begins. */
+  streamAfter(
+    org: number,
+    after: StreamPosition,
+    type: string | null,
+    limit: number,
+  ): { readonly events: readonly StreamedEvent[]; readonly position: StreamPosition; readonly more: boolean };
   deliveries(query: DeliveryQuery): DeliveryPage;
   delivery(org: number, id: string): DeliveryWithAttempts | null;
   /** Every endpoint of the organization, and the deleted ones that have a delivery; null: no such event. */
@@ -271,6 +309,26 @@ export type AckResult = {
 export interface Store extends Reads {
   /** One event with its dedup record and its deliveries, in one commit with what else waits. */
   ingest(event: NewEvent): Promise<Ingested>;
+  /** All in one commit, in their order; one that is a duplicate spoils no other. Refused as a whole or not at all. */
+  ingestBatch(events: readonly NewEvent[]): Promise<readonly Exclude<Ingested, Refused>[] | Refused>;
+  /** The oldest events that nobody has, at most `max`. `type`: exact, or a prefix that ends in `*`; null: all. */
+  lease(org: number, input: { max: number; leaseMs: number; type: string | null }): Promise<Written<Lease>>;
+  /** `ids: null`: all of the lease. What another consumer has by now is left to him, and told as lost. */
+  ackLease(
+    org: number,
+    leaseId: string,
+    ids: readonly string[] | null,
+  ): Promise<Written<LeaseOutcome | "not_found">>;
+  releaseLease(
+    org: number,
+    leaseId: string,
+    ids: readonly string[] | null,
+    delayMs: number,
+  ): Promise<Written<LeaseOutcome | "not_found">>;
+  /** The lease runs out `leaseMs` from now; one that has run out gets back what nobody took. */
+  extendLease(org: number, leaseId: string, leaseMs: number): Promise<Written<LeaseOutcome | "not_found">>;
+  /** Calls back after each commit that gives consumers of this organization something to read. Returns how to stop. */
+  onReadable(org: number, listener: () => void): () => void;
   createOrganization(input: { name: string; tier: Tier; key: NewKey }): Promise<Written<Organization>>;
   createKey(org: number, key: NewKey): Promise<Written<ApiKey>>;
   /** The new key takes the old one's name, scopes and expiry; the old one expires at `oldExpiresAtMs`. */
@@ -322,6 +380,10 @@ export interface Store extends Reads {
   createReplay(org: number, endpointId: string, input: ReplayInput): Promise<Written<Replay | "not_found">>;
   /** Gone for all reads; a dedup id holds until its window ends. */
   deleteEvent(org: number, id: string): Promise<Written<"deleted" | "not_found">>;
+  deleteEvents(
+    org: number,
+    ids: readonly string[],
+  ): Promise<Written<{ readonly deleted: number; readonly notFound: readonly string[] }>>;
   /** Outstanding deliveries of these events are cancelled. Idempotent. */
   ack(org: number, ids: readonly string[]): Promise<Written<AckResult>>;
   /** NDJSON lines (without line ends): the organization, its keys without secrets, endpoints, events, attempts. */

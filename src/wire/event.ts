@@ -2,14 +2,16 @@
 // text goes around these schemas (see raw_json.ts), and answers are spliced, never built from parsed payloads.
 
 import { z } from "zod";
+import { parseRfc3339 } from "../base/time.ts";
 import { attempted, Delivery, nextAttemptAt } from "./delivery.ts";
-import { id, isStorable, isWithin, text, time, timeOrNull } from "./text.ts";
+import { id, isStorable, isWithin, text, time, timeOrNull, timeText } from "./text.ts";
 import { eventStatuses } from "./tiers.ts";
 import { TYPE, TYPE_CHARACTERS_MAX } from "./type_pattern.ts";
 
 /** Bytes of a payload's JSON text. */
 export const PAYLOAD_BYTES_MAX = 262_144;
 export const DEDUP_ID_CHARACTERS_MAX = 255;
+export const DELIVER_AHEAD_MS_MAX = 90 * 24 * 60 * 60 * 1_000;
 
 const TYPE_DETAIL = "It must have 1 to 255 characters of A-Z a-z 0-9 . _ : / -";
 
@@ -36,11 +38,17 @@ const dedupId = text(DEDUP_ID_CHARACTERS_MAX, {
   examples: ["order-1042-created"],
 });
 
+const deliverAt = timeText(
+  "Not before this time, at most 90 days ahead: until then the event is in no inbox, lease, stream or webhook, and only " +
+    "`GET /api/events/:id` shows it. A time that is past means at once.",
+);
+
 export const NewEvent = z
   .strictObject({
     type: eventType,
     payload: payload.refine((value) => value !== undefined, "It must be there; null is a value."),
     dedup_id: dedupId.optional(),
+    deliver_at: deliverAt.optional(),
   })
   .meta({
     id: "NewEvent",
@@ -58,10 +66,19 @@ export type NewEvent = z.output<typeof NewEvent>;
  */
 export function isNewEvent(value: unknown): value is NewEvent {
   if (typeof value !== "object" || value === null) return false;
-  const { type, payload, dedup_id } = value as Record<string, unknown>;
+  const { type, payload, dedup_id, deliver_at } = value as Record<string, unknown>;
   if (typeof type !== "string" || !TYPE.test(type) || payload === undefined) return false;
-  for (const key in value) if (key !== "type" && key !== "payload" && key !== "dedup_id") return false;
+  for (const key in value) if (!isMember(key)) return false;
+  if (deliver_at !== undefined && !isTime(deliver_at)) return false;
   return dedup_id === undefined || isDedupId(dedup_id);
+}
+
+function isMember(key: string): boolean {
+  return key === "type" || key === "payload" || key === "dedup_id" || key === "deliver_at";
+}
+
+function isTime(value: unknown): boolean {
+  return typeof value === "string" && parseRfc3339(value) !== null;
 }
 
 /** 1 to 255 characters that can be stored. */

@@ -36,6 +36,26 @@ export const Problem = z
       .string()
       .optional()
       .meta({ description: "With `duplicate_event`: the dedup_id that both have." }),
+    limit: z.int().optional().meta({ description: "With `rate_limited`: events a minute." }),
+    fits_now: z.int().optional().meta({ description: "With `rate_limited`: how many events would fit now." }),
+    lost: z
+      .array(z.string())
+      .optional()
+      .meta({ description: "With `lease_expired`: the events that another consumer has by now." }),
+    acknowledged: z
+      .int()
+      .optional()
+      .meta({ description: "With `lease_expired`: how many were acknowledged." }),
+    released: z.int().optional().meta({ description: "With `lease_expired`: how many were released." }),
+    extended: z.int().optional().meta({ description: "With `lease_expired`: how many were extended." }),
+    leased_until: z
+      .string()
+      .optional()
+      .meta({ description: "With `lease_expired`, of an extended lease: when it runs out." }),
+    not_found: z
+      .array(z.string())
+      .optional()
+      .meta({ description: "With `lease_expired`: the ids that are not of this lease, or were deleted." }),
     limit_bytes: z.int().optional().meta({ description: "With `payload_too_large` and `body_too_large`." }),
     required_scope: z.enum(scopes).optional().meta({ description: "With `insufficient_scope`." }),
     reasons: z

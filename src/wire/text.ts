@@ -40,23 +40,43 @@ export function timeOrNull(description: string) {
     .meta({ description, format: "date-time", examples: ["2026-11-21T08:30:00.000Z"] });
 }
 
+const TIME_DETAIL = "It must be an RFC 3339 date-time with a time zone, such as 2026-11-21T08:30:00.000Z.";
+
 /** A time as it is taken: any RFC 3339 date-time. Parsed to milliseconds since 1970. */
 export function timeInput(description: string) {
-  const detail = "It must be an RFC 3339 date-time with a time zone, such as 2026-11-21T08:30:00.000Z.";
   return z
-    .string(detail)
+    .string(TIME_DETAIL)
     .meta({ description, format: "date-time", examples: ["2026-11-21T08:30:00.000Z"] })
     .transform((value, context) => {
       const ms = parseRfc3339(value);
       if (ms !== null) return ms;
-      context.issues.push({ code: "custom", message: detail, input: value });
+      context.issues.push({ code: "custom", message: TIME_DETAIL, input: value });
       return z.NEVER;
     });
+}
+
+/** The same, left as a text. */
+export function timeText(description: string) {
+  return z
+    .string(TIME_DETAIL)
+    .refine((value) => parseRfc3339(value) !== null, TIME_DETAIL)
+    .meta({ description, format: "date-time", examples: ["2026-11-21T08:30:00.000Z"] });
 }
 
 /** An id as it is answered: UUIDv7, lower case. */
 export function id(description: string) {
   return z.string().meta({ description, format: "uuid", examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] });
+}
+
+export const EVENT_IDS_MAX = 1_000;
+
+/** 1 to 1 000 ids of events as a body names them. What is no id at all is found to be nobody's later. */
+export function eventIds(description: string) {
+  return z
+    .array(z.string("It must be a string.").max(64, "It is no event id."), "It must be a list of event ids.")
+    .min(1, "It must hold at least one id.")
+    .max(EVENT_IDS_MAX, `It must hold at most ${EVENT_IDS_MAX} ids.`)
+    .meta({ description, examples: [["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"]] });
 }
 
 /** A whole number from `min` to `max`; strict: `"5"` and `5.5` are none. */

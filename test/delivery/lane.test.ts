@@ -120,7 +120,15 @@ class Sending {
     const due = this.#events
       .filter(({ seq }) => seq > before)
       .flatMap(({ seq }) => [seq, this.#endpoint.endpoint]);
-    this.#hear({ due, waiting: [], endpoints: [], healed: [], unpaused: [], sealed: this.#sealed });
+    this.#hear({
+      due,
+      waiting: [],
+      later: [],
+      endpoints: [],
+      healed: [],
+      unpaused: [],
+      sealed: this.#sealed,
+    });
   }
 
   #seal(): void {

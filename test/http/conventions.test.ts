@@ -121,7 +121,7 @@ describe("a body", () => {
     "text/plain",
     "application/x-www-form-urlencoded",
     "multipart/form-data; boundary=x",
-    "application/cloudevents+json",
+    "application/merge-patch+json",
     "application/json; charset=latin1",
     "application/jsonp",
     "json",

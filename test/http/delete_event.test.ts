@@ -112,3 +112,32 @@ test("a deleted event is not sent again by a replay", async () => {
   await eventWithStatus(api, kept, "delivered");
   expect(receiver.received.filter(({ path }) => path === "/replayed")).toHaveLength(1);
 });
+
+test("many are deleted at once, and ids that are not there are named", async () => {
+  const { api } = await server.organization();
+  const stranger = await server.organization({ name: "Stranger" });
+  const [one, two, kept, theirs] = [
+    await send(api),
+    await send(api),
+    await send(api),
+    await send(stranger.api),
+  ];
+  const strange = [theirs, "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52", "x", ""];
+  const deleted = await api.post("/api/events/delete", { event_ids: [one, ...strange, two, one] });
+  expect([deleted.status, deleted.body]).toEqual([200, { deleted: 2, not_found: strange }]);
+  const { events } = (await api.get("/api/inbox")).body;
+  expect(events.map((event: { id: string }) => event.id)).toEqual([kept]);
+  const again = await api.post("/api/events/delete", { event_ids: [one, two] });
+  expect(again.body).toEqual({ deleted: 0, not_found: [one, two] });
+  expect((await stranger.api.get(`/api/events/${theirs}`)).status).toBe(200);
+});
+
+test("deleting many needs the scope manage and 1 to 1 000 ids", async () => {
+  const { api } = await server.organization();
+  const { body } = await api.post("/api/keys", { scopes: ["publish", "consume"] });
+  const refused = await server.api(body.api_key).post("/api/events/delete", { event_ids: ["x"] });
+  expect([refused.status, refused.body.required_scope]).toEqual([403, "manage"]);
+  for (const event_ids of [[], Array.from({ length: 1_001 }, () => "x"), "x", [1]]) {
+    expect((await api.post("/api/events/delete", { event_ids })).status).toBe(422);
+  }
+});

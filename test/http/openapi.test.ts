@@ -16,6 +16,12 @@ const operations: [string, Json][] = Object.entries<Json>(document.paths).flatMa
   ]),
 );
 
+/** What takes CloudEvents besides. */
+const CLOUD_EVENTS: Readonly<Record<string, readonly string[]>> = {
+  "POST /api/events": ["application/cloudevents+json"],
+  "POST /api/events/batch": ["application/cloudevents-batch+json"],
+};
+
 describe("the OpenAPI document", () => {
   test("is valid", async () => {
     const { valid, errors } = await new Validator().validate(structuredClone(document));
@@ -40,6 +46,7 @@ describe("the OpenAPI document", () => {
       "GET /api/events/{id}",
       "GET /api/events/{id}/explain",
       "GET /api/inbox",
+      "GET /api/inbox/stream",
       "GET /api/keys",
       "GET /api/replays/{id}",
       "GET /api/webhook/config",
@@ -59,6 +66,12 @@ describe("the OpenAPI document", () => {
       "POST /api/endpoints/{id}/rotate-secret",
       "POST /api/endpoints/{id}/test",
       "POST /api/events",
+      "POST /api/events/batch",
+      "POST /api/events/delete",
+      "POST /api/inbox/ack",
+      "POST /api/inbox/extend",
+      "POST /api/inbox/lease",
+      "POST /api/inbox/release",
       "POST /api/keys",
       "POST /api/keys/generate",
       "POST /api/keys/rotate",
@@ -76,8 +89,11 @@ describe("the OpenAPI document", () => {
     for (const parameter of told.parameters) expect(parameter.description).toBeString();
   });
 
-  test.each(operations)("%s takes JSON alone and refuses with problem documents alone", (_, told) => {
-    if (told.requestBody) expect(Object.keys(told.requestBody.content)).toEqual(["application/json"]);
+  test.each(operations)("%s takes JSON alone and refuses with problem documents alone", (name, told) => {
+    const others = CLOUD_EVENTS[name] ?? [];
+    if (told.requestBody) {
+      expect(Object.keys(told.requestBody.content)).toEqual(["application/json", ...others]);
+    }
     for (const [status, response] of Object.entries<Json>(told.responses)) {
       if (Number(status) < 400) continue;
       expect(Object.keys(response.content)).toEqual(["application/problem+json"]);

@@ -51,7 +51,16 @@ test("a dedup id is free again 24 hours after its first acceptance", () =>
     const day = 24 * 60 * 60 * 1000;
     const put = (ids: IdSource, atMs: number) => {
       const { seq, id } = ids.next(atMs);
-      const op = { op: "ingest", seq, id, org, type: "t", dedupId: "once", payload: "1" } as const;
+      const op = {
+        op: "ingest",
+        seq,
+        id,
+        org,
+        type: "t",
+        dedupId: "once",
+        payload: "1",
+        appearAtMs: null,
+      } as const;
       return { id, result: run(engine, op) };
     };
     const expired = put(new IdSource(-1), Date.now() - day - 1000);
@@ -71,7 +80,15 @@ test("one op with a defect spoils no other op of its group", () =>
     const { engine, ids } = open(path.join(dir, "triggers.db"), 100);
     const org = createOrganization(engine, "key0");
     const event = (dedupId: string) =>
-      ({ op: "ingest", ...ids.next(Date.now()), org, type: "t", dedupId, payload: "1" }) as const;
+      ({
+        op: "ingest",
+        ...ids.next(Date.now()),
+        org,
+        type: "t",
+        dedupId,
+        payload: "1",
+        appearAtMs: null,
+      }) as const;
     const key = { keyId: "key0", secretHash: "x", name: null, scopes: [], expiresAtMs: null };
     const defective: Op = { op: "createKey", org, key }; // its key id is taken
     const { results } = engine.commitGroup([event("a"), defective, event("c")]);
@@ -94,8 +111,8 @@ test("retention removes the delivered, the dead-lettered and the deleted, and ke
       return id;
     });
     const { seq, id } = opened.ids.next(Date.now());
-    run(engine, { op: "ingest", seq, id, org, type: "t", dedupId: "once", payload: "1" });
-    run(engine, { op: "deleteEvent", org, id });
+    run(engine, { op: "ingest", seq, id, org, type: "t", dedupId: "once", payload: "1", appearAtMs: null });
+    run(engine, { op: "deleteEvents", org, ids: [id] });
     sealAll(engine);
     run(engine, { op: "pruneStep", afterSeq: 0, beforeSeq: Number.MAX_SAFE_INTEGER, eventsMax: 100 });
     const db = openReader(path.join(dir, "triggers.db"));

@@ -80,7 +80,7 @@ describe.each([
       const id = first?.id ?? "";
       const { notice } = commit(
         engine,
-        how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvent", org, id },
+        how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvents", org, ids: [id] },
       );
       expect(pausedUntil()).toBeNull();
       expect(notice?.unpaused).toEqual([endpoint]);
@@ -92,7 +92,7 @@ describe.each([
       for (const { id } of events.slice(1)) {
         const { notice } = commit(
           engine,
-          how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvent", org, id },
+          how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvents", org, ids: [id] },
         );
         expect(notice?.unpaused ?? []).toEqual([]);
       }
@@ -122,7 +122,7 @@ describe.each([
     withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, pausedUntil }) => {
       const [first] = put(2);
       if (sealed) sealAll(engine);
-      run(engine, { op: "deleteEvent", org, id: first?.id ?? "" });
+      run(engine, { op: "deleteEvents", org, ids: [first?.id ?? ""] });
       fail(first?.seq ?? 0, { health: PAUSED });
       expect(pausedUntil()).toBeNull();
     }));

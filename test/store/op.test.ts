@@ -11,6 +11,7 @@ const ingest = fc.record({
   type: text,
   dedupId: fc.option(text),
   payload: fc.oneof(text, fc.json()),
+  appearAtMs: fc.option(fc.nat()),
 });
 const ack = fc.record({ op: fc.constant("ack" as const), org: fc.nat(), ids: fc.array(text) });
 

@@ -88,7 +88,7 @@ export class World {
       payload: `{"n":${this.#counter++}}`,
     };
     const first = this.model.firstOf(org, dedupId);
-    expect(this.#commit<unknown>({ op: "ingest", ...event })).toBe(first?.id ?? 0);
+    expect(this.#commit<unknown>({ op: "ingest", ...event, appearAtMs: null })).toBe(first?.id ?? 0);
     if (!first) this.model.addEvent(event);
     this.#notePairs();
   }
@@ -125,10 +125,11 @@ export class World {
   deleteEvent({ pick }: StepOf<"deleteEvent">): void {
     const event = this.#any(this.model.events, pick);
     if (!event) return;
-    const op: Op = { op: "deleteEvent", org: event.org, id: event.id };
-    expect(this.#commit<unknown>({ ...op, org: event.org + 1000 })).toBe("not_found");
-    expect(this.#commit<unknown>(op)).toBe("deleted");
-    expect(this.#commit<unknown>(op)).toBe("not_found");
+    const op: Op = { op: "deleteEvents", org: event.org, ids: [event.id] };
+    const notFound = { deleted: 0, notFound: [event.id] };
+    expect(this.#commit<unknown>({ ...op, org: event.org + 1000 })).toEqual(notFound);
+    expect(this.#commit<unknown>(op)).toEqual({ deleted: 1, notFound: [] });
+    expect(this.#commit<unknown>(op)).toEqual(notFound);
     this.model.deleteEvent(event);
   }
 
@@ -453,4 +454,4 @@ export class World {
   }
 }
 
-const NOTHING = { due: [], waiting: [], endpoints: [], healed: [], unpaused: [] };
+const NOTHING = { due: [], waiting: [], later: [], endpoints: [], healed: [], unpaused: [] };

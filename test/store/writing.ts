@@ -65,7 +65,7 @@ export function createEndpoint(
 /** An event of type `t`, accepted at `atMs`. */
 export function ingest({ engine, ids }: Open, org: number, atMs = Date.now(), type = "t") {
   const { seq, id } = ids.next(atMs);
-  run(engine, { op: "ingest", seq, id, org, type, dedupId: null, payload: "1" });
+  run(engine, { op: "ingest", seq, id, org, type, dedupId: null, payload: "1", appearAtMs: null });
   return { seq, id };
 }
 

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { memberText } from "../../src/wire/raw_json.ts";
+import { elementMemberTexts, memberText } from "../../src/wire/raw_json.ts";
 
 const space = fc.stringMatching(/^[ \t\r\n]{0,3}$/);
 const number = fc.constantFrom("0", "-0", "1.0", "1e400", "9007199254740993", "-12.50E+3", "1E-7", "10");
@@ -85,6 +85,69 @@ describe("the text of a member", () => {
     expect(memberText(text, "payload")).toBe(expected);
   });
 });
+
+describe("the texts of a member of each element of a list", () => {
+  const element = fc.oneof(
+    value,
+    fc.tuple(fc.array(member, { maxLength: 4 }), space).map(([members, gap]) => objectText(members, gap)),
+  );
+  const list = fc
+    .tuple(fc.array(element, { maxLength: 5 }), space)
+    .map(([items, gap]) => ({ items, text: `[${gap}${items.join(`${gap},${gap}`)}${gap}]` }));
+
+  test("are those that are found in each element alone", () => {
+    fc.assert(
+      fc.property(list, wanted, space, ({ items, text }, key, gap) => {
+        const expected = items.map((item) => (item.startsWith("{") ? memberText(item, key) : null));
+        expect(elementMemberTexts(`${gap}${text}${gap}`, null, key)).toEqual(expected);
+        const object = `${gap}{"x":${text},${gap}"events"${gap}:${text}${gap},"y":{"events":[]}}`;
+        expect(elementMemberTexts(object, "events", key)).toEqual(expected);
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test("mean what JSON.parse finds there, also when the list is there twice", () => {
+    fc.assert(
+      fc.property(list, list, wanted, ({ text: first }, { text: second }, key) => {
+        const text = `{"events":${first},"\\u0065vents":${second}}`;
+        const found = elementMemberTexts(text, "events", key);
+        const parsed = (JSON.parse(text) as { events: unknown[] }).events;
+        expect(found?.length).toBe(parsed.length);
+        for (const [at, one] of (found ?? []).entries()) {
+          const isObject =
+            typeof parsed[at] === "object" && parsed[at] !== null && !Array.isArray(parsed[at]);
+          const own = isObject ? Object.getOwnPropertyDescriptor(parsed[at], key) : undefined;
+          expect(one === null).toBe(own === undefined);
+          if (one !== null) expect(JSON.parse(one)).toEqual(own?.value);
+        }
+      }),
+      { numRuns: 2_000 },
+    );
+  });
+
+  test.each([
+    ["no list", '{"events":{"payload":1}}', "events", null],
+    ["no member", '{"other":[{"payload":1}]}', "events", null],
+    ["a list that is replaced by something else", '{"events":[{"payload":1}],"events":3}', "events", null],
+    ["an empty list", '{"events":[ ]}', "events", []],
+    [
+      "elements that are no objects",
+      '[1,"]",[{"payload":1}],null,{"payload":1.0}]',
+      null,
+      [null, null, null, null, "1.0"],
+    ],
+    ["scalars at the end of the list", '{"events":[{"payload":[1]},2]}', "events", ["[1]", null]],
+    ["an object where a list is expected", '{"payload":1}', null, null],
+  ] as const)("of %s", (_, text, name, expected) => {
+    expect(elementMemberTexts(text, name, "payload")).toEqual(expected as never);
+  });
+});
+
+function objectText(members: readonly { key: string; value: string; gap: string }[], gap: string): string {
+  const list = members.map((one) => `${one.gap}${one.key}${one.gap}:${one.gap}${one.value}${one.gap}`);
+  return `{${list.join(",") || gap}}`;
+}
 
 function nested(depth: number): string {
   return "[".repeat(depth) + "]".repeat(depth);

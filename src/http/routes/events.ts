@@ -1,35 +1,25 @@
-// /api/events: where everything begins, and the hot path: what one POST costs is what the server can take. Surprise:
-// the body is looked at twice. `JSON.parse` finds out whether it is valid and what its type is; the payload that is
-// stored is cut out of the text itself (raw_json.ts), so that it stays as it was written.
+// /api/events: where everything begins, and the hot path: what one POST costs is what the server can take.
 
 import { Elysia } from "elysia";
-import { assert } from "../../base/assert.ts";
 import { rfc3339 } from "../../base/time.ts";
-import type { Ingested, NewEvent as StoredEvent } from "../../store/store.ts";
-import {
-  AcceptedEvent,
-  EventWithDeliveries,
-  isDedupId,
-  isNewEvent,
-  NewEvent,
-  PAYLOAD_BYTES_MAX,
-} from "../../wire/event.ts";
-import { memberText } from "../../wire/raw_json.ts";
-import { decodeText, parseJson, readBytes, requireJson, validate } from "../body.ts";
-import { type Answer, type Call, type Kit, noContent } from "../call.ts";
+import type { Ingested } from "../../store/store.ts";
+import { CLOUD_EVENT_MEDIA_TYPE, CloudEvent } from "../../wire/cloud_event.ts";
+import { DeletedEvents, DeleteEvents } from "../../wire/delete_events.ts";
+import { AcceptedEvent, EventWithDeliveries, NewEvent, PAYLOAD_BYTES_MAX } from "../../wire/event.ts";
+import { readBytes, requireJson } from "../body.ts";
+import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
+import { cloudEventMode, parseCloudEvent } from "../cloud_events.ts";
 import type { Deps } from "../deps.ts";
+import { type EventInput, parseEvent, payloadTooLarge } from "../event_input.ts";
 import { eventJson } from "../event_json.ts";
-import type { Allowance } from "../limit.ts";
 import { operation } from "../operation.ts";
-import { HttpProblem, invalid } from "../problem.ts";
+import { HttpProblem } from "../problem.ts";
+import { RATE_HEADERS, rateHeaders, tooMany, withHeaders } from "../rate.ts";
 import { hook } from "../route.ts";
 import { refusedProblem, stored, timed } from "../stored.ts";
 
-const RATE_HEADERS = ["X-RateLimit-Limit", "X-RateLimit-Remaining", "X-RateLimit-Reset"] as const;
 /** Room for type, dedup_id and white space beside the largest payload. */
 const BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
-const IDEMPOTENCY_KEY_DETAIL =
-  "The header Idempotency-Key must have 1 to 255 characters of ASCII, or send dedup_id.";
 
 const EVENT_ID = { id: ["The event's id.", "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] } as const;
 
@@ -41,10 +31,20 @@ const send = operation({
     "Stores one event, with its dedup record and its deliveries. **202 means that it is on disk**: it is in the inbox " +
     "at once, and its webhook is tried within milliseconds. Delivery is at least once.\n\n" +
     "To try again safely after a lost answer, send a `dedup_id`: the second one is refused with 409, which carries " +
-    "the id of the first.",
+    "the id of the first.\n\n" +
+    "**CloudEvents 1.0** are taken as well, structured (`application/cloudevents+json`) and binary (`ce-` headers, the " +
+    "body is the data: JSON as it is, `text/*` as a string, all else as a string of Base64). `type` is the type, " +
+    "`source` and `id` make the dedup id, `data` is the payload; other attributes are accepted and not stored.",
   access: "publish",
-  headers: { "Idempotency-Key": ["Stands in for `dedup_id`, when the body has none.", "order-1042-created"] },
+  headers: {
+    "Idempotency-Key": ["Stands in for `dedup_id`, when the body has none.", "order-1042-created"],
+    "ce-specversion": ["Of a CloudEvent in binary mode, with `ce-id`, `ce-source` and `ce-type`.", "1.0"],
+    "ce-id": ["Of a CloudEvent in binary mode.", "A234-1234-1234"],
+    "ce-source": ["Of a CloudEvent in binary mode.", "https://example.com/orders"],
+    "ce-type": ["Of a CloudEvent in binary mode.", "com.example.order.created"],
+  },
   body: NewEvent,
+  otherBodies: { [CLOUD_EVENT_MEDIA_TYPE]: CloudEvent },
   readsBody: true,
   answers: {
     202: { description: "The event is stored.", schema: AcceptedEvent, headers: RATE_HEADERS },
@@ -76,38 +76,24 @@ const remove = operation({
   problems: ["not_found", "overloaded", "storage_unavailable"],
 });
 
+const removeMany = operation({
+  id: "deleteEvents",
+  tag: "Events",
+  summary: "Delete many events",
+  description: "Up to 1,000 at once, each as by `DELETE /api/events/:id`. Ids that are not found are told.",
+  access: "manage",
+  body: DeleteEvents,
+  answers: { 200: { description: "The counts.", schema: DeletedEvents } },
+  problems: ["overloaded", "storage_unavailable"],
+});
+
 export function eventRoutes(kit: Kit, deps: Deps) {
-  const { store, metrics, eventLimiter } = deps;
+  const { store, metrics } = deps;
 
   return new Elysia()
     .post(
       "/api/events",
-      kit.handle(send, async ({ request, principal, startedMs }) => {
-        const { org, organization } = principal;
-        const limit = organization.rateLimitPerMinute;
-        let event: EventText;
-        try {
-          requireJson(request.headers);
-          event = parseEvent(await readBytes(request, BODY_BYTES_MAX, payloadTooLarge), request.headers);
-        } catch (error) {
-          // A refusal carries the rate limit's headers too. Now, not when the request came: a slow body must not set
-          // the limiter's clock back.
-          throw withHeaders(error, rateHeaders(eventLimiter.take(org, limit, 0, performance.now())));
-        }
-        const takenMs = performance.now();
-        const allowance = eventLimiter.take(org, limit, 1, takenMs);
-        const storingMs = performance.now();
-        metrics.rateLimitCheck.observe(takenMs, storingMs);
-        const headers = rateHeaders(allowance);
-        if (!allowance.allowed) throw tooMany(allowance, headers);
-        const outcome = await store.ingest({ org, ...event });
-        const storedMs = performance.now();
-        metrics.db.ingest.observe(storingMs, storedMs);
-        if (outcome.kind !== "accepted") throw notStored(outcome, event.dedupId, headers);
-        metrics.eventsIngested.inc();
-        metrics.ingestion.observe(startedMs, storedMs);
-        return accepted(outcome, headers);
-      }),
+      kit.handle(send, (call) => sendEvent(deps, call)),
       hook(send),
     )
     .get(
@@ -123,27 +109,62 @@ export function eventRoutes(kit: Kit, deps: Deps) {
       "/api/events/:id",
       kit.handle(remove, (call) => deleteEvent(deps, call)),
       hook(remove),
+    )
+    .post(
+      "/api/events/delete",
+      kit.handle(removeMany, (call) => deleteEvents(deps, call)),
+      hook(removeMany),
     );
+}
 
-  function tooMany({ limit, retryAfterSeconds }: Allowance, headers: Readonly<Record<string, string>>) {
+async function sendEvent(deps: Deps, call: Call<typeof send>): Promise<Answer> {
+  const { store, metrics, eventLimiter } = deps;
+  const { org, organization } = call.principal;
+  const limit = organization.rateLimitPerMinute;
+  let event: EventInput;
+  try {
+    event = await readEvent(call.request, call.nowMs);
+  } catch (error) {
+    // A refusal carries the rate limit's headers too. Now, not when the request came: a slow body must not set
+    // the limiter's clock back.
+    throw withHeaders(error, rateHeaders(eventLimiter.take(org, limit, 0, performance.now())));
+  }
+  const takenMs = performance.now();
+  const allowance = eventLimiter.take(org, limit, 1, takenMs);
+  const storingMs = performance.now();
+  metrics.rateLimitCheck.observe(takenMs, storingMs);
+  const headers = rateHeaders(allowance);
+  if (!allowance.allowed) {
     metrics.rateLimitExceeded.inc();
-    const detail = `This organization may send ${limit} events a minute. Try again in ${retryAfterSeconds} seconds.`;
-    return new HttpProblem("rate_limited", {
-      detail,
-      headers: { ...headers, "retry-after": String(retryAfterSeconds) },
-    });
+    throw tooMany(allowance, headers);
   }
+  const outcome = await store.ingest({ org, ...event });
+  const storedMs = performance.now();
+  metrics.db.ingest.observe(storingMs, storedMs);
+  if (outcome.kind !== "accepted") throw notStored(deps, outcome, event.dedupId, headers);
+  metrics.eventsIngested.inc();
+  metrics.ingestion.observe(call.startedMs, storedMs);
+  return accepted(outcome, headers);
+}
 
-  function notStored(
-    outcome: Exclude<Ingested, { kind: "accepted" }>,
-    dedupId: string | null,
-    headers: Readonly<Record<string, string>>,
-  ): HttpProblem {
-    if (outcome.kind !== "duplicate") return refusedProblem(outcome, headers);
-    metrics.eventsDeduplicated.inc();
-    const extra = { event_id: outcome.eventId, dedup_id: dedupId };
-    return new HttpProblem("duplicate_event", { extra, headers });
-  }
+async function readEvent(request: Request, nowMs: number): Promise<EventInput> {
+  const { headers } = request;
+  const mode = cloudEventMode(headers);
+  if (mode === null) requireJson(headers);
+  const bytes = await readBytes(request, BODY_BYTES_MAX, payloadTooLarge);
+  return mode === null ? parseEvent(bytes, headers, nowMs) : parseCloudEvent(mode, bytes, headers);
+}
+
+function notStored(
+  { metrics }: Deps,
+  outcome: Exclude<Ingested, { kind: "accepted" }>,
+  dedupId: string | null,
+  headers: Readonly<Record<string, string>>,
+): HttpProblem {
+  if (outcome.kind !== "duplicate") return refusedProblem(outcome, headers);
+  metrics.eventsDeduplicated.inc();
+  const extra = { event_id: outcome.eventId, dedup_id: dedupId };
+  return new HttpProblem("duplicate_event", { extra, headers });
 }
 
 async function deleteEvent({ store, metrics, log }: Deps, call: Call<typeof remove>): Promise<Answer> {
@@ -154,6 +175,15 @@ async function deleteEvent({ store, metrics, log }: Deps, call: Call<typeof remo
   if (outcome === "not_found") throw noSuchEvent();
   log.info({ request_id: requestId, organization_id: organization.id, event_id: id }, "event deleted");
   return noContent;
+}
+
+async function deleteEvents({ store, metrics, log }: Deps, call: Call<typeof removeMany>): Promise<Answer> {
+  const { body, principal, requestId } = call;
+  const { org, organization } = principal;
+  const ids = [...new Set(body.event_ids)];
+  const { deleted, notFound } = stored(await timed(metrics.db.event, () => store.deleteEvents(org, ids)));
+  log.info({ request_id: requestId, organization_id: organization.id, deleted }, "events deleted");
+  return json(200, { deleted, not_found: notFound });
 }
 
 /** The latest time that was written out: at 50 000 events a second 50 share each millisecond. */
@@ -171,46 +201,6 @@ function accepted(
   };
 }
 
-type EventText = Omit<StoredEvent, "org">;
-
-function parseEvent(bytes: Uint8Array, headers: Headers): EventText {
-  const text = decodeText(bytes, headers);
-  const value = parseJson(text, headers);
-  // The schema says what is wrong; it refuses what isNewEvent refuses.
-  const event = isNewEvent(value) ? value : validate(NewEvent, value);
-  const payload = memberText(text, "payload");
-  assert(payload !== null, "a validated event has a payload");
-  const isLarge = bytes.length > PAYLOAD_BYTES_MAX && Buffer.byteLength(payload) > PAYLOAD_BYTES_MAX;
-  if (isLarge) throw payloadTooLarge();
-  return { type: event.type, dedupId: event.dedup_id ?? idempotencyKey(headers), payload };
-}
-
-function idempotencyKey(headers: Headers): string | null {
-  const key = headers.get("idempotency-key");
-  if (key === null) return null;
-  // Headers come as Latin-1: what is not ASCII may have been meant as UTF-8, and would be another id than in a body.
-  if (isDedupId(key) && /^[\x20-\x7e]+$/.test(key)) return key;
-  throw invalid("/dedup_id", IDEMPOTENCY_KEY_DETAIL);
-}
-
 function noSuchEvent(): HttpProblem {
   return new HttpProblem("not_found", { detail: "There is no such event." });
-}
-
-function payloadTooLarge(): HttpProblem {
-  return new HttpProblem("payload_too_large", { extra: { limit_bytes: PAYLOAD_BYTES_MAX } });
-}
-
-function rateHeaders({ limit, remaining, resetSeconds }: Allowance): Record<string, string> {
-  return {
-    "x-ratelimit-limit": String(limit),
-    "x-ratelimit-remaining": String(remaining),
-    "x-ratelimit-reset": String(resetSeconds),
-  };
-}
-
-function withHeaders(error: unknown, headers: Readonly<Record<string, string>>): unknown {
-  if (!(error instanceof HttpProblem)) return error;
-  const { problem, detail, extra } = error;
-  return new HttpProblem(problem, { detail, extra, headers: { ...headers, ...error.headers } });
 }

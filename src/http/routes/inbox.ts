@@ -1,15 +1,17 @@
 // /api/inbox: a page of events, newest or oldest first. Payloads are spliced into the answer as they are.
 
 import { Elysia } from "elysia";
+import type { InboxPage as StoredPage } from "../../store/store.ts";
 import { InboxPage, InboxQuery } from "../../wire/inbox.ts";
 import { type EventStatus, eventStatuses } from "../../wire/tiers.ts";
-import type { Kit } from "../call.ts";
+import type { Answer, Call, Kit } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import type { Deps } from "../deps.ts";
 import { pageJson } from "../event_json.ts";
 import { operation } from "../operation.ts";
 import { hook } from "../route.ts";
 import { timed } from "../stored.ts";
+import type { Verdict } from "../waiting.ts";
 
 const read = operation({
   id: "readInbox",
@@ -17,28 +19,47 @@ const read = operation({
   summary: "Read the inbox",
   description:
     "Events of the organization, page by page. A walk by `cursor` sees each event that was there at its start exactly " +
-    "once, while new ones arrive. Keep the other parameters as they were; only `limit` may change on the way.",
+    "once, while new ones arrive. Keep the other parameters as they were; only `limit` may change on the way.\n\n" +
+    "With `wait` an empty page is answered later: as soon as there is an event for it, or at the end of that time. For " +
+    "consumers that share the work there are leases (`POST /api/inbox/lease`), for those that follow all events the " +
+    "stream (`GET /api/inbox/stream`).",
   access: "consume",
   query: InboxQuery,
   answers: { 200: { description: "A page of events.", schema: InboxPage } },
+  problems: ["too_many_waiters"],
 });
 
-export function inboxRoutes(kit: Kit, { store, metrics }: Deps) {
+export function inboxRoutes(kit: Kit, deps: Deps) {
   return new Elysia().get(
     "/api/inbox",
-    kit.handle(read, ({ query, principal: { org } }) => {
-      const { order, limit, type = null, since: sinceMs = null, until: untilMs = null } = query;
-      const statuses = statusesOf(query.status);
-      const walk = JSON.stringify(["inbox", org, order, statuses, type, sinceMs, untilMs]);
-      const afterSeq = decodeCursor(walk, query.cursor)?.row ?? null;
-      const page = timed(metrics.db.inbox, () =>
-        store.inbox({ org, statuses, type, sinceMs, untilMs, order, limit, afterSeq }),
-      );
-      const nextCursor = page.nextSeq === null ? null : encodeCursor(walk, page.nextSeq);
-      return { status: 200, body: pageJson(page.events, nextCursor) };
-    }),
+    kit.handle(read, (call) => readInbox(kit, deps, call)),
     hook(read),
   );
+}
+
+function readInbox(kit: Kit, deps: Deps, call: Call<typeof read>): Answer | Promise<Answer> {
+  const { store, metrics, waiting } = deps;
+  const { request, query, principal } = call;
+  const { org } = principal;
+  const { order, limit, type = null, since: sinceMs = null, until: untilMs = null } = query;
+  const statuses = statusesOf(query.status);
+  const walk = JSON.stringify(["inbox", org, order, statuses, type, sinceMs, untilMs]);
+  const afterSeq = decodeCursor(walk, query.cursor)?.row ?? null;
+  const asked = { org, statuses, type, sinceMs, untilMs, order, limit, afterSeq };
+  const look = () => timed(metrics.db.inbox, () => store.inbox(asked));
+  const answer = ({ events, nextSeq }: StoredPage): Answer => {
+    const nextCursor = nextSeq === null ? null : encodeCursor(walk, nextSeq);
+    return { status: 200, body: pageJson(events, nextCursor) };
+  };
+  if (query.wait === 0) return answer(look());
+  const key = `${walk} ${limit} ${afterSeq}`;
+  const waited = { org, key, waitMs: query.wait * 1_000, signal: request.signal };
+  return kit.patiently(request, () => waiting.wait(waited, { look, verdict })).then(answer);
+}
+
+/** An empty page that is not the last one is an answer: its cursor leads on. */
+function verdict({ events, nextSeq }: StoredPage): Verdict {
+  return events.length === 0 && nextSeq === null ? "empty" : "more";
 }
 
 function statusesOf(status: InboxQuery["status"]): readonly EventStatus[] {

@@ -18,23 +18,29 @@ export function prepareCancelWaiting(ctx: Context): (event: number) => void {
   };
 }
 
-export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
+/** Acknowledges one event of this organization; again keeps its first time, which is returned. */
+export function prepareAckEvent(ctx: Context): (org: number, event: number) => number {
   const indexStatus = prepareIndexStatus(ctx);
   const cancelWaiting = prepareCancelWaiting(ctx);
-  const owner = ctx.db.prepare<{ org: number; id: string }, [number]>(
-    "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
-  );
   const insert = ctx.db.prepare<void, [number, number]>(
     "INSERT OR IGNORE INTO acks (event, acked_at) VALUES (?, ?)",
   );
+  const unlease = ctx.db.prepare<void, [number]>("DELETE FROM leased WHERE event = ?");
   const ackedAt = ctx.db.prepare<{ acked_at: number }, [number]>("SELECT acked_at FROM acks WHERE event = ?");
-
-  const ackOne = (org: number, seq: number): number => {
-    insert.run(seq, ctx.nowMs);
-    cancelWaiting(seq);
-    indexStatus(org, seq);
-    return ackedAt.get(seq)?.acked_at ?? ctx.nowMs;
+  return (org, event) => {
+    const isNew = insert.run(event, ctx.nowMs).changes > 0;
+    unlease.run(event);
+    cancelWaiting(event);
+    indexStatus(org, event);
+    return isNew ? ctx.nowMs : (ackedAt.get(event)?.acked_at ?? ctx.nowMs);
   };
+}
+
+export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
+  const ackEvent = prepareAckEvent(ctx);
+  const owner = ctx.db.prepare<{ org: number; id: string }, [number]>(
+    "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
+  );
 
   return ({ org, ids }) => {
     const acknowledged: { id: string; acknowledgedAtMs: number }[] = [];
@@ -43,7 +49,7 @@ export function prepareAck(ctx: Context): (op: { org: number; ids: readonly stri
       const seq = isId(id) ? seqOfId(id) : null;
       const row = seq === null ? null : owner.get(seq);
       if (seq === null || !row || row.org !== org || row.id !== id) notFound.push(id);
-      else acknowledged.push({ id, acknowledgedAtMs: ackOne(org, seq) });
+      else acknowledged.push({ id, acknowledgedAtMs: ackEvent(org, seq) });
     }
     return { acknowledged, notFound };
   };

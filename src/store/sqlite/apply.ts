@@ -14,6 +14,7 @@ import {
   prepareUpdateEndpoint,
 } from "./endpoints.ts";
 import { prepareIngest } from "./ingest.ts";
+import { prepareAckLease, prepareExtendLease, prepareLease, prepareReleaseLease } from "./leases.ts";
 import type { Op, OpResult } from "./op.ts";
 import {
   prepareCreateKey,
@@ -23,8 +24,9 @@ import {
   prepareTouchKeys,
   prepareUpdateOrganization,
 } from "./organizations.ts";
-import { prepareDeleteEvent, prepareEraseStep, preparePruneStep, prepareStartErase } from "./remove.ts";
+import { prepareDeleteEvents, prepareEraseStep, preparePruneStep, prepareStartErase } from "./remove.ts";
 import { prepareCreateReplay, prepareReplayStep, prepareRetryDelivery } from "./requeue.ts";
+import { prepareAppearStep } from "./scheduled.ts";
 import { prepareSettle } from "./settle.ts";
 
 /** Returns `apply(op)`; it throws only on SQLite errors and defects, and then the group is rolled back. */
@@ -51,7 +53,12 @@ export function prepareApply(ctx: Context): (op: Op) => OpResult {
     retryDelivery: prepareRetryDelivery(ctx),
     createReplay: prepareCreateReplay(ctx),
     replayStep: prepareReplayStep(ctx),
-    deleteEvent: prepareDeleteEvent(ctx),
+    deleteEvents: prepareDeleteEvents(ctx),
+    lease: prepareLease(ctx),
+    ackLease: prepareAckLease(ctx),
+    releaseLease: prepareReleaseLease(ctx),
+    extendLease: prepareExtendLease(ctx),
+    appearStep: prepareAppearStep(ctx),
     pruneStep: preparePruneStep(ctx),
     startErase: prepareStartErase(ctx),
     eraseStep: prepareEraseStep(ctx),

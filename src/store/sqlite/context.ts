@@ -5,6 +5,7 @@ import type { SecretBox } from "../../base/secret_box.ts";
 import type { Dedup } from "./dedup.ts";
 import type { Effects } from "./effects.ts";
 import type { FanOut } from "./fan_out.ts";
+import type { Frontiers } from "./frontiers.ts";
 
 /** The indexes that are written later than the commit that a caller waits for (seal.ts). */
 export const indexNames = ["inbox", "due", "dedup"] as const;
@@ -14,6 +15,7 @@ export type Context = {
   readonly db: Database;
   readonly dedup: Dedup;
   readonly fanOut: FanOut;
+  readonly frontiers: Frontiers;
   readonly box: SecretBox;
   /** Of the group in hand. */
   effects: Effects;

@@ -8,18 +8,22 @@ export class Effects {
   endpoints: number[] = [];
   healed: number[] = [];
   unpaused: number[] = [];
+  /** Waiting deliveries with a time: event, endpoint, due_at, event, endpoint, due_at, ... */
+  later: number[] = [];
+  /** Organizations whose consumers have something to read besides new events. */
+  readable: number[] = [];
   /** Events inserted: how far the tail grew. */
   inserted = 0;
   lastSeq = 0;
 
   /** Worth telling the delivery thread. */
   get any(): boolean {
-    const { due, waiting, endpoints, healed, unpaused } = this;
-    return due.length + waiting.length + endpoints.length + healed.length + unpaused.length > 0;
+    const { due, waiting, later, endpoints, healed, unpaused } = this;
+    return [due, waiting, later, endpoints, healed, unpaused].some((list) => list.length > 0);
   }
 
   notice(sealed: number): CommitNotice {
-    const { due, waiting, endpoints, healed, unpaused } = this;
-    return { due, waiting, endpoints, healed, unpaused, sealed };
+    const { due, waiting, later, endpoints, healed, unpaused } = this;
+    return { due, waiting, later, endpoints, healed, unpaused, sealed };
   }
 }

@@ -43,8 +43,10 @@ export function prepareAgeStep(ctx: Context) {
   const tail = ctx.db.prepare<Waiting, [number, number]>(
     "SELECT event, due_at FROM deliveries WHERE event > ? AND endpoint = ? AND state = 0",
   );
+  // One that waits for its deliver_at keeps its time.
   const age = ctx.db.prepare<void, [number, number, number]>(
-    "UPDATE deliveries SET due_at = ? WHERE event = ? AND endpoint = ?",
+    `UPDATE deliveries SET due_at = ?1 WHERE event = ?2 AND endpoint = ?3
+     AND NOT EXISTS (SELECT 1 FROM scheduled WHERE event = ?2 AND nth IS NULL)`,
   );
   const finish = ctx.db.prepare<void, [number]>("UPDATE endpoints SET aging = 0 WHERE endpoint = ?");
 

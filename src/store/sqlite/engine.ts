@@ -11,6 +11,7 @@ import { type Context, type IndexName, indexNames } from "./context.ts";
 import { Dedup } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
+import { Frontiers } from "./frontiers.ts";
 import { type Migrated, migrate } from "./migrate.ts";
 import { followClock, resealSecrets } from "./on_open.ts";
 import type { CommitNotice, Op, OpFailure, OpResult } from "./op.ts";
@@ -69,10 +70,16 @@ function addMarks(db: Context["db"]): void {
   for (const index of indexNames) add.run(markName(index), firstSeqOfMs(0));
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
   add.run("delivery_clock", 0);
+  add.run("appeared", 0);
 }
 
 /** The results in the order of the ops; `notice`: what the delivery thread should hear of, if anything. */
-export type Committed = { readonly results: readonly OpResult[]; readonly notice: CommitNotice | null };
+export type Committed = {
+  readonly results: readonly OpResult[];
+  readonly notice: CommitNotice | null;
+  /** Organizations, see `ToMain`. */
+  readonly readable: readonly number[];
+};
 
 export class Engine {
   readonly #ctx: Context;
@@ -95,7 +102,16 @@ export class Engine {
     const dedup = new Dedup(db, markOf("dedup_seed"));
     const nowMs = Date.now();
     this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
-    this.#ctx = { db, box, dedup, fanOut: new FanOut(db), effects: new Effects(), nowMs, sealed };
+    this.#ctx = {
+      db,
+      box,
+      dedup,
+      fanOut: new FanOut(db),
+      frontiers: new Frontiers(),
+      effects: new Effects(),
+      nowMs,
+      sealed,
+    };
     dedup.load(db, sealed.dedup, nowMs);
     this.#apply = prepareApply(this.#ctx);
     this.#seals = prepareSeals(this.#ctx);
@@ -120,8 +136,7 @@ export class Engine {
   /** Commits these ops as one transaction. When it returns, what has a result that is no failure is on disk. */
   commitGroup(ops: readonly Op[]): Committed & { readonly commitMs: number } {
     const startedMs = performance.now();
-    const { results, notice } = this.#commitTogether(ops);
-    return { results, notice, commitMs: performance.now() - startedMs };
+    return { ...this.#commitTogether(ops), commitMs: performance.now() - startedMs };
   }
 
   #commitTogether(ops: readonly Op[]): Committed {
@@ -131,11 +146,12 @@ export class Engine {
       this.#ctx.dedup.commit();
       for (const index of indexNames) this.#tail[index] += effects.inserted;
       this.#lastSeq = Math.max(this.#lastSeq, effects.lastSeq);
-      return { results, notice: effects.any ? effects.notice(this.sealedDue) : null };
+      const notice = effects.any ? effects.notice(this.sealedDue) : null;
+      return { results, notice, readable: [...new Set(effects.readable)] };
     } catch (error) {
       const failure = failureOf(error);
       if (failure.failed === "defect" && ops.length > 1) return this.#commitOneByOne(ops);
-      return { results: ops.map(() => failure), notice: null };
+      return { results: ops.map(() => failure), notice: null, readable: [] };
     }
   }
 
@@ -146,6 +162,7 @@ export class Engine {
     return {
       results: parts.flatMap((part) => part.results),
       notice: notices.length === 0 ? null : mergeNotices(notices, this.sealedDue),
+      readable: parts.flatMap((part) => part.readable),
     };
   }
 
@@ -205,10 +222,11 @@ export class Engine {
   }
 
   #rollback(): void {
-    const { db, dedup, fanOut } = this.#ctx;
+    const { db, dedup, fanOut, frontiers } = this.#ctx;
     if (db.inTransaction) db.run("ROLLBACK");
     dedup.rollback();
     fanOut.forgetAll();
+    frontiers.forgetAll();
   }
 }
 
@@ -235,6 +253,7 @@ function mergeNotices(notices: readonly CommitNotice[], sealed: number): CommitN
   return {
     due: notices.flatMap((notice) => notice.due),
     waiting: notices.flatMap((notice) => notice.waiting),
+    later: notices.flatMap((notice) => notice.later),
     endpoints: notices.flatMap((notice) => notice.endpoints),
     healed: notices.flatMap((notice) => notice.healed),
     unpaused: notices.flatMap((notice) => notice.unpaused),

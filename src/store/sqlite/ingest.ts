@@ -15,15 +15,20 @@ export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
     `INSERT INTO deliveries (event, endpoint, state, attempts, attempts_before, due_at, queued, updated_at)
      VALUES (?, ?, 0, 0, 0, ?, 0, ?)`,
   );
-  return ({ seq, org, id, type, dedupId, payload }) => {
+  const hide = ctx.db.prepare<void, [number, number, number]>(
+    "INSERT INTO scheduled (event, org, appear_at) VALUES (?, ?, ?)",
+  );
+  return ({ seq, org, id, type, dedupId, payload, appearAtMs }) => {
     if (dedupId !== null) {
       const first = ctx.dedup.claim(org, dedupId, seq, ctx.nowMs);
       if (first !== null) return first;
     }
     insertEvent.run(seq, org, id, type, dedupId, payload);
+    if (appearAtMs !== null) hide.run(seq, org, appearAtMs);
     for (const endpoint of ctx.fanOut.endpoints(org, type)) {
-      insertDelivery.run(seq, endpoint, ageKey(seq), ctx.nowMs);
-      ctx.effects.due.push(seq, endpoint);
+      insertDelivery.run(seq, endpoint, appearAtMs ?? ageKey(seq), ctx.nowMs);
+      if (appearAtMs === null) ctx.effects.due.push(seq, endpoint);
+      else ctx.effects.later.push(seq, endpoint, appearAtMs);
     }
     ctx.effects.inserted++;
     ctx.effects.lastSeq = seq;

@@ -26,6 +26,9 @@ export function resealSecrets(db: Database, box: SecretBox): { readonly kind: "d
   return { kind: "done" };
 }
 
+/** What waits for its deliver_at waits for a time of the wall clock, not for a while. */
+const NOT_HIDDEN =
+  "NOT EXISTS (SELECT 1 FROM scheduled s WHERE s.event = deliveries.event AND s.nth IS NULL)";
 const UNSEALED = "event > (SELECT value FROM marks WHERE name = 'due_sealed') AND state = 0";
 
 /**
@@ -39,7 +42,9 @@ export function followClock(db: Database, nowMs: number): void {
   db.transaction(() => {
     // Two statements: as one, it would read all deliveries that there ever were.
     for (const waiting of ["queued = 1", UNSEALED]) {
-      db.run(`UPDATE deliveries SET due_at = due_at - ?1 WHERE ${waiting} AND due_at > 0`, [aheadMs]);
+      db.run(`UPDATE deliveries SET due_at = due_at - ?1 WHERE ${waiting} AND due_at > 0 AND ${NOT_HIDDEN}`, [
+        aheadMs,
+      ]);
     }
     db.run("UPDATE endpoints SET failing_since = failing_since - ?1, paused_until = paused_until - ?1", [
       aheadMs,

@@ -13,6 +13,8 @@ export type IngestOp = {
   readonly type: string;
   readonly dedupId: string | null;
   readonly payload: string;
+  /** Hidden before it; null: at once. */
+  readonly appearAtMs: number | null;
 };
 
 /**
@@ -110,7 +112,19 @@ export type RareOp =
       readonly endpointId: string;
     } & ReplayInput)
   | { readonly op: "replayStep"; readonly replay: number; readonly looksMax: number }
-  | { readonly op: "deleteEvent"; readonly org: number; readonly id: string }
+  | { readonly op: "deleteEvents"; readonly org: number; readonly ids: readonly string[] }
+  | {
+      readonly op: "lease";
+      readonly org: number;
+      readonly id: string;
+      readonly max: number;
+      readonly leaseMs: number;
+      readonly type: string | null;
+    }
+  | ({ readonly op: "ackLease" } & LeasePart)
+  | ({ readonly op: "releaseLease"; readonly delayMs: number; readonly pauseId: string } & LeasePart)
+  | { readonly op: "extendLease"; readonly org: number; readonly leaseId: string; readonly leaseMs: number }
+  | { readonly op: "appearStep"; readonly eventsMax: number }
   | { readonly op: "cancelStep"; readonly endpoint: number; readonly deliveriesMax: number }
   | { readonly op: "ack"; readonly org: number; readonly ids: readonly string[] }
   | {
@@ -119,6 +133,13 @@ export type RareOp =
       readonly beforeSeq: number;
       readonly eventsMax: number;
     };
+
+/** Events of a lease; `ids` null: all of them. */
+type LeasePart = {
+  readonly org: number;
+  readonly leaseId: string;
+  readonly ids: readonly string[] | null;
+};
 
 /** Where a walk through the due index stands. */
 export type AgeCursor = { readonly dueAt: number; readonly event: number };
@@ -134,7 +155,7 @@ export function parseScopes(text: string): readonly Scope[] {
   return text.split(",").filter((word): word is Scope => word !== "");
 }
 
-type IngestHead = [number, string, number, string, string | null, number];
+type IngestHead = [number, string, number, string, string | null, number, number?];
 type Head = IngestHead | SettleOp | RareOp;
 
 /**
@@ -146,7 +167,9 @@ export function encodeOps(ops: readonly Op[]): string {
   let payloads = "";
   for (const op of ops) {
     if (op.op === "ingest") {
-      heads.push([op.seq, op.id, op.org, op.type, op.dedupId, op.payload.length]);
+      const head: IngestHead = [op.seq, op.id, op.org, op.type, op.dedupId, op.payload.length];
+      if (op.appearAtMs !== null) head.push(op.appearAtMs);
+      heads.push(head);
       payloads += op.payload;
     } else heads.push(op);
   }
@@ -160,9 +183,9 @@ export function decodeOps(text: string): Op[] {
   let at = lineEnd + 1;
   return heads.map((head) => {
     if (!Array.isArray(head)) return head;
-    const [seq, id, org, type, dedupId, length] = head;
+    const [seq, id, org, type, dedupId, length, appearAtMs = null] = head;
     at += length;
-    return { op: "ingest", seq, id, org, type, dedupId, payload: text.slice(at - length, at) };
+    return { op: "ingest", seq, id, org, type, dedupId, payload: text.slice(at - length, at), appearAtMs };
   });
 }
 
@@ -172,8 +195,15 @@ export type OpResult = unknown;
 /** `unavailable`: the disk, and it may pass. `defect`: a mistake of ours in this op alone. */
 export type OpFailure = { readonly failed: "unavailable" | "defect"; readonly reason: string };
 
-/** To the main thread, as JSON, after a commit: the results of each string of ops that was in it, in order. */
-export type ToMain = { readonly replies: readonly (readonly OpResult[])[]; readonly commitMs: number };
+/**
+ * To the main thread, as JSON, after a commit: the results of each string of ops that was in it, in order. `readable`:
+ * organizations whose consumers have something to read besides the events that these ops stored.
+ */
+export type ToMain = {
+  readonly replies: readonly (readonly OpResult[])[];
+  readonly commitMs: number;
+  readonly readable: readonly number[];
+};
 
 /** To the delivery thread, as JSON: the results of its ops, or news of what was committed. */
 export type ToDelivery =
@@ -190,6 +220,8 @@ export type CommitNotice = {
   readonly due: readonly number[];
   /** The same of events below it, which stand in deliveries_due. */
   readonly waiting: readonly number[];
+  /** Waiting deliveries with a time before which they are not sent: event, endpoint, due_at, ... */
+  readonly later: readonly number[];
   /** Endpoints that were changed, disabled, enabled or deleted: read again. */
   readonly endpoints: readonly number[];
   /** Endpoints whose failures were forgotten. */

@@ -8,7 +8,7 @@ import type { EventWithDeliveries, InboxEvent, InboxPage, InboxQuery } from "../
 import { DELIVERY_SQL, type DeliveryRow, deliveryOfRow } from "./delivery_rows.ts";
 import { dueMsSql } from "./due.ts";
 import { type EventRange, EventWalk } from "./event_walk.ts";
-import { statusNames, statusNumbers, statusSql } from "./status.ts";
+import { status, statusNames, statusNumbers, statusSql } from "./status.ts";
 
 /** A page ends before its payloads pass this, so that an answer fits in memory many times over. */
 const PAGE_BYTES_MAX = 8 * 1024 * 1024;
@@ -49,6 +49,7 @@ export class InboxReads {
   readonly #event;
   readonly #typeOf;
   readonly #lastAttempt;
+  readonly #givenUp;
   readonly #deliveries;
   readonly #attempts;
 
@@ -67,6 +68,7 @@ export class InboxReads {
     this.#lastAttempt = db.prepare<Last, [number]>(
       "SELECT response_status, error FROM attempts WHERE event = ? ORDER BY started_at DESC, attempt DESC LIMIT 1",
     );
+    this.#givenUp = db.prepare<{ reason: string }, [number]>("SELECT reason FROM given_up WHERE event = ?");
     this.#attempts = db.prepare<AttemptRow, [number]>(
       `SELECT p.id AS endpoint_id, a.attempt, a.started_at, a.duration_ms, a.response_status, a.error,
          a.response_excerpt
@@ -99,6 +101,18 @@ export class InboxReads {
     return this.#snapshot(() => this.#page(query));
   }
 
+  /** These events in the order of their keys; one that is gone is left out. */
+  bySeq(seqs: readonly number[]): readonly { readonly seq: number; readonly event: InboxEvent }[] {
+    return this.#snapshot(() =>
+      [...seqs]
+        .sort((a, b) => a - b)
+        .flatMap((seq) => {
+          const row = this.#event.get(seq);
+          return row ? [{ seq, event: this.#inboxEvent(row) }] : [];
+        }),
+    );
+  }
+
   #page(query: InboxQuery): InboxPage {
     const events: InboxEvent[] = [];
     let bytes = 0;
@@ -124,6 +138,7 @@ export class InboxReads {
 
   #inboxEvent(row: EventRow): InboxEvent {
     const last = row.attempts ? this.#lastAttempt.get(row.seq) : null;
+    const reason = row.status === status.deadLetter ? this.#givenUp.get(row.seq)?.reason : undefined;
     const createdAtMs = msOfSeq(row.seq);
     return {
       id: row.id,
@@ -133,7 +148,7 @@ export class InboxReads {
       status: statusNames[row.status] ?? "pending",
       attempts: row.attempts ?? 0,
       responseStatus: last?.response_status ?? null,
-      lastError: last?.error ?? null,
+      lastError: reason ?? last?.error ?? null,
       createdAtMs,
       updatedAtMs: Math.max(createdAtMs, row.changed_at ?? 0, row.acked_at ?? 0),
       nextAttemptAtMs: row.next_at,

@@ -15,6 +15,9 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
     "DELETE FROM attempts WHERE event = ?",
     "DELETE FROM deliveries WHERE event = ?",
     "DELETE FROM acks WHERE event = ?",
+    "DELETE FROM leased WHERE event = ?",
+    "DELETE FROM given_up WHERE event = ?",
+    "DELETE FROM scheduled WHERE event = ?",
     "DELETE FROM events WHERE seq = ?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
   const untomb = ctx.db.prepare<void, [number, number]>("DELETE FROM tombstones WHERE org = ? AND event = ?");
@@ -31,10 +34,10 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
 type Deletable = { org: number; id: string; dedup_id: string | null };
 
 /**
- * Deletes one event for its owner: it is gone for all reads. While its dedup id still holds, its row stays, with
- * nothing in it but that id; then retention takes it.
+ * Deletes events for their owner: they are gone for all reads. While its dedup id still holds, an event's row stays,
+ * with nothing in it but that id; then retention takes it.
  */
-export function prepareDeleteEvent(ctx: Context) {
+export function prepareDeleteEvents(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const cancelWaiting = prepareCancelWaiting(ctx);
   const find = ctx.db.prepare<Deletable, [number]>(
@@ -44,17 +47,21 @@ export function prepareDeleteEvent(ctx: Context) {
     "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, '', ?, '')",
   );
   const tomb = ctx.db.prepare<void, [number, number]>("INSERT INTO tombstones (org, event) VALUES (?, ?)");
-  return ({ org, id }: { org: number; id: string }): "deleted" | "not_found" => {
+  const remove = (org: number, id: string): boolean => {
     const seq = isId(id) ? seqOfId(id) : null;
     const row = seq === null ? null : find.get(seq);
-    if (seq === null || !row || row.org !== org || row.id !== id) return "not_found";
+    if (seq === null || !row || row.org !== org || row.id !== id) return false;
     cancelWaiting(seq);
     removeEvent(org, seq);
     if (row.dedup_id !== null && msOfSeq(seq) > ctx.nowMs - DEDUP_WINDOW_MS) {
       insert.run(seq, org, id, row.dedup_id);
       tomb.run(org, seq);
     }
-    return "deleted";
+    return true;
+  };
+  return ({ org, ids }: { org: number; ids: readonly string[] }): { deleted: number; notFound: string[] } => {
+    const notFound = [...new Set(ids)].filter((id) => !remove(org, id));
+    return { deleted: new Set(ids).size - notFound.length, notFound };
   };
 }
 
@@ -117,6 +124,7 @@ export function prepareEraseStep(ctx: Context) {
     "SELECT endpoint FROM endpoints WHERE org = ?",
   );
   const rest = [
+    "DELETE FROM leases WHERE org = ?",
     "DELETE FROM replays WHERE org = ?",
     "DELETE FROM endpoints WHERE org = ?",
     "DELETE FROM api_keys WHERE org = ?",

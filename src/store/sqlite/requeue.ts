@@ -30,6 +30,8 @@ function prepareRequeue(ctx: Context) {
     (isNew ? insert : update).run(ageKey(event), isSealed ? 1 : 0, ctx.nowMs, event, endpoint);
     (isSealed ? ctx.effects.waiting : ctx.effects.due).push(event, endpoint);
     indexStatus(org, event);
+    ctx.frontiers.lower(org, event);
+    ctx.effects.readable.push(org);
   };
 }
 

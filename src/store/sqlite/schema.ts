@@ -100,6 +100,36 @@ export const acks = sqliteTable("acks", {
   acked_at: integer().notNull(),
 });
 
+export const leases = sqliteTable("leases", {
+  lease: integer().primaryKey({ autoIncrement: true }),
+  id: text().notNull().unique(),
+  org: integer().notNull(),
+  until: integer().notNull(),
+  over: integer().notNull(),
+  events: text().notNull(),
+});
+
+export const leased = sqliteTable("leased", {
+  event: integer().primaryKey(),
+  org: integer().notNull(),
+  lease: integer().notNull(),
+  free: integer().notNull(),
+  times: integer().notNull(),
+});
+
+export const givenUp = sqliteTable("given_up", {
+  event: integer().primaryKey(),
+  given_up_at: integer().notNull(),
+  reason: text().notNull(),
+});
+
+export const scheduled = sqliteTable("scheduled", {
+  event: integer().primaryKey(),
+  org: integer().notNull(),
+  appear_at: integer().notNull(),
+  nth: integer(),
+});
+
 export const tombstones = sqliteTable(
   "tombstones",
   { org: integer().notNull(), event: integer().notNull() },

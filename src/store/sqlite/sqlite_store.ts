@@ -21,6 +21,8 @@ import type {
   InboxQuery,
   Ingested,
   KeyRecord,
+  Lease,
+  LeaseOutcome,
   NewEvent,
   NewKey,
   Organization,
@@ -29,22 +31,29 @@ import type {
   ReplayInput,
   Store,
   StoreStats,
+  StreamPosition,
   Written,
 } from "../store.ts";
+import { Appearances } from "./appearances.ts";
 import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
 import { Jobs } from "./jobs.ts";
-import type { AgeCursor, RareOp } from "./op.ts";
+import type { LeasedSeqs } from "./leases.ts";
+import type { AgeCursor, IngestOp, OpResult, RareOp } from "./op.ts";
 import { AdminReads } from "./read_admin.ts";
 import { BacklogReads } from "./read_backlog.ts";
 import { DeliveryReads } from "./read_deliveries.ts";
 import { InboxReads } from "./read_inbox.ts";
+import { type StreamPage, StreamReads } from "./read_stream.ts";
+import { Readable } from "./readable.ts";
 import type { Pruned } from "./remove.ts";
 import type { CreatedReplay } from "./requeue.ts";
+import type { Appeared } from "./scheduled.ts";
 import { isRefused, type Writer } from "./writer.ts";
 
 /** Rows a step may touch: about 5 ms of the writer's time. */
 const STEP_ROWS = 500;
+const APPEAR_AGAIN_MS = 1_000;
 /** Rows a step may look at when it changes few of them. */
 const STEP_LOOKS = 2_000;
 
@@ -56,9 +65,12 @@ export class SqliteStore implements Store {
   readonly #ids: IdSource;
   readonly #admin: AdminReads;
   readonly #inbox: InboxReads;
+  readonly #stream: StreamReads;
   readonly #backlog: BacklogReads;
   readonly #deliveries: DeliveryReads;
   readonly #jobs = new Jobs((op) => this.#write(op));
+  readonly #readable = new Readable();
+  readonly #appearances = new Appearances(() => this.#appear());
 
   constructor(file: string, db: Database, writer: Writer, queuedMax: number, ids: IdSource) {
     this.#file = file;
@@ -68,16 +80,76 @@ export class SqliteStore implements Store {
     this.#ids = ids;
     this.#admin = new AdminReads(db);
     this.#inbox = new InboxReads(db);
+    this.#stream = new StreamReads(db, this.#inbox);
     this.#backlog = new BacklogReads(db);
     this.#deliveries = new DeliveryReads(db);
+    writer.onReadable = (org) => this.#readable.tell(org);
   }
 
-  ingest({ org, type, dedupId, payload }: NewEvent): Promise<Ingested> {
+  ingest(event: NewEvent): Promise<Ingested> {
+    const op = this.#ingestOp(event);
+    return this.#writer.write(op).then((result) => (isRefused(result) ? result : this.#ingested(op, result)));
+  }
+
+  async ingestBatch(events: readonly NewEvent[]): Promise<readonly Exclude<Ingested, Refused>[] | Refused> {
+    const ops = events.map((event) => this.#ingestOp(event));
+    const results = await this.#writer.writeAll(ops);
+    if ("kind" in results) return results;
+    const refused = results.find(isRefused);
+    return refused ?? ops.map((op, i) => this.#ingested(op, results[i]));
+  }
+
+  #ingestOp({ org, type, dedupId, payload, deliverAtMs: appearAtMs }: NewEvent): IngestOp {
     const { seq, id } = this.#ids.next(Date.now());
-    return this.#writer.write({ op: "ingest", seq, id, org, type, dedupId, payload }).then((result) => {
-      if (result === 0) return { kind: "accepted", id, createdAtMs: msOfSeq(seq) };
-      return typeof result === "string" ? { kind: "duplicate", eventId: result } : (result as Refused);
-    });
+    return { op: "ingest", seq, id, org, type, dedupId, payload, appearAtMs };
+  }
+
+  /** `result` is 0, or the id of the event that has the dedup id. */
+  #ingested({ org, seq, id, appearAtMs }: IngestOp, result: OpResult): Exclude<Ingested, Refused> {
+    if (typeof result === "string") return { kind: "duplicate", eventId: result };
+    if (appearAtMs === null) this.#readable.tell(org);
+    else this.#appearances.expect(appearAtMs);
+    return { kind: "accepted", id, createdAtMs: msOfSeq(seq) };
+  }
+
+  async lease(
+    org: number,
+    { max, leaseMs, type }: { max: number; leaseMs: number; type: string | null },
+  ): Promise<Written<Lease>> {
+    const id = Bun.randomUUIDv7();
+    const leased = await this.#write<LeasedSeqs>({ op: "lease", org, id, max, leaseMs, type });
+    if (leased.kind !== "done") return leased;
+    const { seqs, times, untilMs, nextFreeAtMs } = leased.value;
+    const counts = new Map(seqs.map((seq, i) => [seq, times[i] ?? 1]));
+    const events = this.#inbox
+      .bySeq(seqs)
+      .map(({ seq, event }) => ({ ...event, leaseCount: counts.get(seq) ?? 1 }));
+    return { kind: "done", value: { id: seqs.length > 0 ? id : null, untilMs, events, nextFreeAtMs } };
+  }
+
+  ackLease(
+    org: number,
+    leaseId: string,
+    ids: readonly string[] | null,
+  ): Promise<Written<LeaseOutcome | "not_found">> {
+    return this.#write({ op: "ackLease", org, leaseId, ids });
+  }
+
+  releaseLease(
+    org: number,
+    leaseId: string,
+    ids: readonly string[] | null,
+    delayMs: number,
+  ): Promise<Written<LeaseOutcome | "not_found">> {
+    return this.#write({ op: "releaseLease", org, leaseId, ids, delayMs, pauseId: Bun.randomUUIDv7() });
+  }
+
+  extendLease(org: number, leaseId: string, leaseMs: number): Promise<Written<LeaseOutcome | "not_found">> {
+    return this.#write({ op: "extendLease", org, leaseId, leaseMs });
+  }
+
+  onReadable(org: number, listener: () => void): () => void {
+    return this.#readable.listen(org, listener);
   }
 
   createOrganization(input: { name: string; tier: Tier; key: NewKey }): Promise<Written<Organization>> {
@@ -201,8 +273,17 @@ export class SqliteStore implements Store {
     return { kind: "done", value: this.replay(org, id) ?? created.value.told };
   }
 
-  deleteEvent(org: number, id: string): Promise<Written<"deleted" | "not_found">> {
-    return this.#write({ op: "deleteEvent", org, id });
+  async deleteEvent(org: number, id: string): Promise<Written<"deleted" | "not_found">> {
+    const deleted = await this.deleteEvents(org, [id]);
+    if (deleted.kind !== "done") return deleted;
+    return { kind: "done", value: deleted.value.deleted === 1 ? "deleted" : "not_found" };
+  }
+
+  deleteEvents(
+    org: number,
+    ids: readonly string[],
+  ): Promise<Written<{ deleted: number; notFound: readonly string[] }>> {
+    return this.#write({ op: "deleteEvents", org, ids });
   }
 
   ack(org: number, ids: readonly string[]): Promise<Written<AckResult>> {
@@ -226,6 +307,7 @@ export class SqliteStore implements Store {
 
   /** Finishes what a restart interrupted. */
   async resume(): Promise<void> {
+    void this.#appearances.look();
     for (const org of this.#admin.erasing()) await this.eraseOrganization(org);
     for (const endpoint of this.#admin.deletedEndpoints()) await this.#cancelWaiting(endpoint);
     for (const endpoint of this.#admin.agingEndpoints()) await this.#age(endpoint);
@@ -288,6 +370,14 @@ export class SqliteStore implements Store {
     return this.#inbox.inbox(query);
   }
 
+  streamEnd(_org: number): StreamPosition {
+    return this.#stream.end();
+  }
+
+  streamAfter(org: number, after: StreamPosition, type: string | null, limit: number): StreamPage {
+    return this.#stream.after(org, after, type, limit);
+  }
+
   exportOrganization(org: number): Iterable<string> {
     return exportLines(org, this.#admin, this.#inbox);
   }
@@ -315,9 +405,20 @@ export class SqliteStore implements Store {
 
   /** Writes what waits, checkpoints and closes. */
   async close(): Promise<void> {
+    this.#appearances.stop();
     await this.#jobs.stop();
     this.#db.close(false);
     await this.#writer.close();
+  }
+
+  /** When the next hidden event is to appear; a refusal is tried again in a second. */
+  async #appear(): Promise<number | null> {
+    for (;;) {
+      const step = await this.#write<Appeared>({ op: "appearStep", eventsMax: STEP_ROWS });
+      if (step.kind !== "done") return Date.now() + APPEAR_AGAIN_MS;
+      const { nextAtMs } = step.value;
+      if (nextAtMs === null || nextAtMs > Date.now()) return nextAtMs;
+    }
   }
 
   async #changeEndpoint(op: RareOp): Promise<Written<Endpoint | "not_found">> {

@@ -14,9 +14,18 @@ export const statusNames: readonly EventStatus[] = [
   "delivered",
   "delivered",
 ];
+/** Not among them: no list shows a hidden event (deliver_at), and by its id it is told as pending. */
+const HIDDEN = 5;
 
 export const state = { waiting: 0, delivered: 1, deadLetter: 2, cancelled: 3 } as const;
-export const status = { pending: 0, failed: 1, deadLetter: 2, delivered: 3, deliveredWaiting: 4 } as const;
+export const status = {
+  pending: 0,
+  failed: 1,
+  deadLetter: 2,
+  delivered: 3,
+  deliveredWaiting: 4,
+  hidden: HIDDEN,
+} as const;
 /** All numbers, as an SQL list. */
 export const STATUSES_SQL = `(${Object.values(status).join(", ")})`;
 
@@ -41,6 +50,8 @@ export function deliveryStatus(row: {
 export function statusSql(seq: string): string {
   return `CASE WHEN EXISTS (SELECT 1 FROM acks WHERE event = ${seq}) THEN
       3 + EXISTS (SELECT 1 FROM deliveries WHERE event = ${seq} AND state = 0)
+    WHEN EXISTS (SELECT 1 FROM scheduled WHERE event = ${seq} AND nth IS NULL) THEN ${HIDDEN}
+    WHEN EXISTS (SELECT 1 FROM given_up WHERE event = ${seq}) THEN 2
     ELSE (
     SELECT CASE WHEN max(state = 0 AND attempts > attempts_before) THEN 1 WHEN max(state = 0) THEN 0
                 WHEN max(state = 2) THEN 2 WHEN max(state = 1) THEN 3 ELSE 0 END

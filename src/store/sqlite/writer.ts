@@ -27,6 +27,8 @@ export class Writer {
   #closed: (() => void) | null = null;
   /** Told the duration of each transaction. */
   onCommit: (commitMs: number) => void = () => {};
+  /** Told which organizations' consumers have something to read besides the events that were stored. */
+  onReadable: (org: number) => void = () => {};
   /** Why the last group failed, null while writes work. */
   failure: string | null = null;
 
@@ -48,12 +50,19 @@ export class Writer {
    */
   write(op: Op): Promise<OpResult | Refused> {
     if (this.queued >= this.#queuedMax || this.#closed) return Promise.resolve(overloaded);
-    return new Promise((resolve, reject) => {
-      this.#queued++;
-      this.#waiting.push({ op, resolve, reject });
-      if (this.#sent.length === 0 || this.#waiting.length >= SEND_OPS) this.#send();
-      else this.#sendSoon();
-    });
+    const result = this.#push(op);
+    if (this.#sent.length === 0 || this.#waiting.length >= SEND_OPS) this.#send();
+    else this.#sendSoon();
+    return result;
+  }
+
+  /** Queues ops that are to be in one transaction, in their order. All are refused, or none for want of room. */
+  writeAll(ops: readonly Op[]): Promise<readonly (OpResult | Refused)[] | Refused> {
+    if (this.queued + ops.length > this.#queuedMax || this.#closed) return Promise.resolve(overloaded);
+    this.#send(); // what waits goes before, in a string of its own
+    const results = ops.map((op) => this.#push(op));
+    this.#send();
+    return Promise.all(results);
   }
 
   /** Waits for what is queued, checkpoints and closes the database. New ops are refused from here on. */
@@ -61,6 +70,13 @@ export class Writer {
     return new Promise((resolve) => {
       this.#closed = resolve;
       if (this.queued === 0) this.#port.postMessage("close");
+    });
+  }
+
+  #push(op: Op): Promise<OpResult | Refused> {
+    return new Promise((resolve, reject) => {
+      this.#queued++;
+      this.#waiting.push({ op, resolve, reject });
     });
   }
 
@@ -87,7 +103,7 @@ export class Writer {
       this.#closed?.();
       return;
     }
-    const { replies, commitMs } = JSON.parse(text) as ToMain;
+    const { replies, commitMs, readable } = JSON.parse(text) as ToMain;
     let ops = 0;
     for (const results of replies) {
       const entries = this.#sent.shift() ?? [];
@@ -96,6 +112,7 @@ export class Writer {
     }
     this.#queued -= ops;
     this.onCommit(commitMs);
+    for (const org of readable) this.onReadable(org);
     if (this.#closed && this.queued === 0) this.#port.postMessage("close");
   }
 

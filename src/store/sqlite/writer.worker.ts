@@ -70,8 +70,10 @@ class Writer {
   #commitWaiting(): void {
     this.#scheduled = false;
     const parts = this.#takeGroup();
-    const { results, commitMs, notice } = this.#engine.commitGroup(parts.flatMap((part) => part.ops));
-    this.#answerMain(parts, results, commitMs);
+    const { results, commitMs, notice, readable } = this.#engine.commitGroup(
+      parts.flatMap((part) => part.ops),
+    );
+    this.#answerMain(parts, results, { commitMs, readable });
     // Before the answers to the delivery thread itself: what it settles may be of an event that it has not heard of.
     if (notice) this.#tell({ notice });
     this.#answerDelivery(parts, results);
@@ -90,9 +92,10 @@ class Writer {
     return this.#waiting.splice(0, next < 0 ? this.#waiting.length : Math.max(1, next));
   }
 
-  #answerMain(parts: readonly Part[], results: readonly OpResult[], commitMs: number): void {
+  #answerMain(parts: readonly Part[], results: readonly OpResult[], rest: Omit<ToMain, "replies">): void {
     const replies = resultsOf("main", parts, results);
-    if (replies.length > 0) parentThread.postMessage(JSON.stringify({ replies, commitMs } satisfies ToMain));
+    if (replies.length === 0 && rest.readable.length === 0) return;
+    parentThread.postMessage(JSON.stringify({ replies, ...rest } satisfies ToMain));
   }
 
   #answerDelivery(parts: readonly Part[], results: readonly OpResult[]): void {
