@@ -64,6 +64,8 @@ type Stream = StreamOptions & {
   controller: ReadableStreamDefaultController<Uint8Array> | null;
 };
 
+type Look = Uint8Array | "look_again";
+
 export class Streams {
   readonly #reads: Reads;
   readonly #times: typeof DEFAULT_TIMES;
@@ -102,7 +104,7 @@ export class Streams {
     this.#perOrganization.set(org, own + 1);
     group.streams.add(stream);
     this.#open.add(stream);
-    this.#timer ??= setInterval(() => void this.#beat(), this.#times.heartbeatMs);
+    this.#timer ??= setInterval(() => this.#beat(), this.#times.heartbeatMs);
     const source = {
       start: (controller: ReadableStreamDefaultController<Uint8Array>) => {
         stream.controller = controller;
@@ -145,17 +147,23 @@ export class Streams {
   /** The client takes more: resolves when there was something to give. */
   async #pull(stream: Stream): Promise<void> {
     while (!stream.isOver) {
-      await this.#turns.next();
-      if (stream.isOver) return;
-      const next = this.#next(stream);
-      if (next === "look_again") continue;
-      if (next !== null) return this.#give(stream, next);
-      // Between the look and here nothing else ran: no commit is missed.
-      await new Promise<void>((resolve) => {
-        stream.wake = resolve;
-      });
-      stream.wake = null;
+      const next = await this.#turns.run(() => this.#lookOrWait(stream));
+      if (next === "look_again" || stream.isOver) continue;
+      return this.#give(stream, next);
     }
+  }
+
+  /** Listens in the same breath as it looks: no commit is missed between the two. */
+  #lookOrWait(stream: Stream): Look | Promise<Look> {
+    if (stream.isOver) return "look_again";
+    const next = this.#next(stream);
+    if (next !== null) return next;
+    return new Promise((resolve) => {
+      stream.wake = () => {
+        stream.wake = null;
+        resolve("look_again");
+      };
+    });
   }
 
   #give(stream: Stream, bytes: Uint8Array): void {
@@ -167,7 +175,7 @@ export class Streams {
   }
 
   /** What goes out next; null: nothing until something happens. */
-  #next(stream: Stream): Uint8Array | "look_again" | null {
+  #next(stream: Stream): Look | null {
     const { org, farewell, toldPosition } = stream;
     if (farewell !== null) return farewell;
     if (toldPosition === null) {
@@ -195,12 +203,10 @@ export class Streams {
     return told;
   }
 
-  async #beat(): Promise<void> {
+  #beat(): void {
     const nowMs = performance.now();
     const refusals = new Map<string, ProblemCode | null>();
     for (const stream of this.#open) {
-      await this.#turns.next();
-      if (stream.isOver) continue;
       const { keyId } = stream;
       if (!refusals.has(keyId)) refusals.set(keyId, this.#refusal(keyId));
       const code = refusals.get(keyId) ?? null;

@@ -1,23 +1,31 @@
 // Fair use of the main thread by what a commit wakes: a thousand readers that look again must not keep the next request
-// from being read. Looks are done in slices of 2 ms, with the event loop's other work between them.
+// from being read. Looks stand in one line and are done in slices of 2 ms, with the event loop's other work between them.
 
 const SLICE_MS = 2;
 
 export class Turns {
-  #sliceStartedMs = 0;
-  #nextSlice: Promise<void> | null = null;
+  #line: (() => void)[] = [];
 
-  /** Resolves at once while there is time left in this slice. Ask before each look. */
-  async next(): Promise<void> {
-    while (performance.now() - this.#sliceStartedMs > SLICE_MS) {
-      this.#nextSlice ??= new Promise((resolve) => setImmediate(() => this.#begin(resolve)));
-      await this.#nextSlice;
-    }
+  /** Does the work when its turn comes, all of it before the next one's. */
+  run<T>(work: () => T | Promise<T>): Promise<T> {
+    const { promise, resolve, reject } = Promise.withResolvers<T>();
+    const job = () => {
+      try {
+        resolve(work());
+      } catch (error) {
+        reject(error);
+      }
+    };
+    this.#line.push(job);
+    if (this.#line.length === 1) setImmediate(() => this.#slice());
+    return promise;
   }
 
-  #begin(resolve: () => void): void {
-    this.#nextSlice = null;
-    this.#sliceStartedMs = performance.now();
-    resolve();
+  #slice(): void {
+    const startedMs = performance.now();
+    let done = 0;
+    while (done < this.#line.length && performance.now() - startedMs < SLICE_MS) this.#line[done++]?.();
+    this.#line = this.#line.slice(done);
+    if (this.#line.length > 0) setImmediate(() => this.#slice());
   }
 }

@@ -13,6 +13,8 @@ const WAITERS_MAX = 10_000;
 const RETRY_AFTER = "1";
 /** No call waits for longer than 30 s; a timer beyond that would wake nobody. */
 const FREE_TIMER_MS_MAX = 60_000;
+const LONG_LOOK_MS = 5;
+const REST_MS_MAX = 1_000;
 
 /** `empty`: nothing, for nobody in the group. `last`: the rest of the group would find nothing. `more`: it may. */
 export type Verdict = "empty" | "last" | "more";
@@ -22,6 +24,8 @@ export type Question<T> = {
   readonly verdict: (result: T) => Verdict;
   /** Of an empty result: when there may be something without a commit; null for never. */
   readonly freeAtMs?: (result: T) => number | null;
+  /** A look works on this thread, and may take long. */
+  readonly isScan?: boolean;
   /** Gives back what was found for a client that has gone. */
   readonly undo?: (result: T) => void;
 };
@@ -57,6 +61,11 @@ export type WaitOptions = {
   readonly signal: AbortSignal;
 };
 
+/** After a long look in vain (a rare type in a full inbox), nine tenths of the time are for others. */
+async function rest(tookMs: number): Promise<void> {
+  if (tookMs > LONG_LOOK_MS) await Bun.sleep(Math.min(tookMs * 9, REST_MS_MAX));
+}
+
 export class Waiting {
   readonly #store: Pick<Store, "onReadable">;
   readonly #groups = new Map<string, Group>();
@@ -83,6 +92,16 @@ export class Waiting {
     } finally {
       this.#leave(group, name);
     }
+  }
+
+  /** The server stops: what takes long ends now. */
+  get isClosed(): boolean {
+    return this.#isClosed;
+  }
+
+  /** Does what works on this thread, when its turn comes. */
+  inTurn<T>(work: () => T): Promise<T> {
+    return this.#turns.run(work);
   }
 
   /** How many wait, for a gauge. */
@@ -198,9 +217,10 @@ export class Waiting {
     while (group.isDirty && group.waiters.size > 0) {
       group.isDirty = false;
       for (const waiter of group.waiters) {
-        await this.#turns.next();
-        if (!group.waiters.has(waiter)) continue;
-        if ((await this.#lookFor(group, waiter)) !== "more") break;
+        const startedMs = performance.now();
+        const verdict = await this.#lookFor(group, waiter);
+        if (verdict === "empty" && waiter.question.isScan) await rest(performance.now() - startedMs);
+        if (verdict !== "more") break;
       }
     }
     group.isRunning = false;

@@ -38,6 +38,17 @@ test("an event that comes is answered to all who wait for it, and to nobody else
   expect((await theirs).body).toEqual({ events: [], next_cursor: null, has_more: false });
 });
 
+test("a rare type is waited for in a full inbox, past pages that are empty before the end", async () => {
+  const { api } = await server.organization();
+  const events = Array.from({ length: 1_000 }, () => ({ type: "common", payload: 1 }));
+  for (let n = 0; n < 21; n++) await api.post("/api/events/batch", { events });
+  expect((await api.get("/api/inbox?type=rare")).body).toMatchObject({ events: [], has_more: true });
+  const answers = ["asc", "desc"].map((order) => api.get(`/api/inbox?type=rare&order=${order}&wait=30`));
+  await waiting(api, 2);
+  const id = await send(api, "rare");
+  for (const { body } of await Promise.all(answers)) expect(ids(body.events)).toEqual([id]);
+});
+
 test("at the end the page is empty", async () => {
   const { api } = await server.organization();
   await send(api, "a");

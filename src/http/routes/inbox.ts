@@ -45,19 +45,37 @@ function readInbox(kit: Kit, deps: Deps, call: Call<typeof read>): Answer | Prom
   const statuses = statusesOf(query.status);
   const walk = JSON.stringify(["inbox", org, order, statuses, type, sinceMs, untilMs]);
   const afterSeq = decodeCursor(walk, query.cursor)?.row ?? null;
-  const asked = { org, statuses, type, sinceMs, untilMs, order, limit, afterSeq };
-  const look = () => timed(metrics.db.inbox, () => store.inbox(asked));
+  const asked = { org, statuses, type, sinceMs, untilMs, order, limit };
+  const lookAt = (seq: number | null) =>
+    timed(metrics.db.inbox, () => store.inbox({ ...asked, afterSeq: seq }));
   const answer = ({ events, nextSeq }: StoredPage): Answer => {
     const nextCursor = nextSeq === null ? null : encodeCursor(walk, nextSeq);
     return { status: 200, body: pageJson(events, nextCursor) };
   };
-  if (query.wait === 0) return answer(look());
-  const key = `${walk} ${limit} ${afterSeq}`;
-  const waited = { org, key, waitMs: query.wait * 1_000, signal: request.signal };
-  return kit.patiently(request, () => waiting.wait(waited, { look, verdict })).then(answer);
+  if (query.wait === 0) return answer(lookAt(afterSeq));
+  const waitMs = query.wait * 1_000;
+  const endMs = performance.now() + waitMs;
+  const lookInTurn = (seq: number | null) => waiting.inTurn(() => lookAt(seq));
+  const isOver = () => waiting.isClosed || request.signal.aborted || performance.now() >= endMs;
+  const look = () => walkOn(lookInTurn, afterSeq, isOver);
+  const waited = { org, key: `${walk} ${limit} ${afterSeq}`, waitMs, signal: request.signal };
+  return kit.patiently(request, () => waiting.wait(waited, { look, verdict, isScan: true })).then(answer);
 }
 
-/** An empty page that is not the last one is an answer: its cursor leads on. */
+/** The first page with something on it, or the last one: of a rare type, a page may be empty before the end. */
+async function walkOn(
+  lookAt: (seq: number | null) => Promise<StoredPage>,
+  afterSeq: number | null,
+  isOver: () => boolean,
+): Promise<StoredPage> {
+  let page = await lookAt(afterSeq);
+  while (page.events.length === 0 && page.nextSeq !== null && !isOver()) {
+    page = await lookAt(page.nextSeq);
+  }
+  return page;
+}
+
+/** An empty page that is not the last one was looked at to the deadline: its cursor leads on. */
 function verdict({ events, nextSeq }: StoredPage): Verdict {
   return events.length === 0 && nextSeq === null ? "empty" : "more";
 }
