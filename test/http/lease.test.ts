@@ -60,6 +60,24 @@ describe("taking", () => {
     expect(ids(await lease(api, { type: "*" }))).toEqual([]);
   });
 
+  test("finds a rare type behind thousands of others", async () => {
+    const { api } = await filled(1_000, "common");
+    const events = Array.from({ length: 1_000 }, (_, n) => ({ type: "common", payload: n }));
+    for (let n = 0; n < 11; n++) await api.post("/api/events/batch", { events });
+    const { body } = await api.post("/api/events", { type: "rare", payload: 1 });
+    expect(ids(await lease(api, { type: "rare" }))).toEqual([body.id]);
+  });
+
+  test("hands out 8 MiB at most, and the rest to the next", async () => {
+    const { api } = await server.organization();
+    const payload = "x".repeat(250_000);
+    const sent: string[] = [];
+    for (let n = 0; n < 36; n++) sent.push((await api.post("/api/events", { type: "big", payload })).body.id);
+    const [one, two] = [await lease(api, { max: 100 }), await lease(api, { max: 100 })];
+    expect([ids(one).length, ids(two).length]).toEqual([33, 3]);
+    expect([...ids(one), ...ids(two)]).toEqual(sent);
+  });
+
   test("says until when, and leaves the events in the inbox", async () => {
     const { api, sent } = await filled(1);
     const before = Date.now();

@@ -32,7 +32,7 @@ const take = operation({
     "Hands out the oldest events that are `pending` or `failed` and that nobody has. Until the lease is released or runs " +
     "out they are handed to nobody else, also over a restart of the server: so many consumers can share the work. " +
     "Acknowledge by `POST /api/inbox/ack` when an event is dealt with; what is not acknowledged comes back, with " +
-    "`lease_count` raised. A lease does not stop webhooks.\n\n" +
+    "`lease_count` raised. A lease does not stop webhooks. It ends before its payloads pass 8 MiB.\n\n" +
     "With `wait` the answer comes as soon as there is something: a new event, a released one, or one whose lease ran out.",
   access: "consume",
   body: TakeLease,

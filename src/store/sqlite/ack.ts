@@ -1,56 +1,79 @@
-// Acknowledges events by their consumer: the event is delivered, what was outstanding is cancelled.
+// Acknowledges events by their consumer: the event is delivered, what was outstanding is cancelled. All of a call at
+// once: a statement over a list of a hundred costs a tenth of a hundred statements.
 
 import { isId, seqOfId } from "../../base/id.ts";
 import type { AckResult } from "../store.ts";
 import type { Context } from "./context.ts";
-import { prepareIndexStatus } from "./index_status.ts";
 import { prepareUnpause } from "./unpause.ts";
 
-/** Cancels what waits of an event. */
-export function prepareCancelWaiting(ctx: Context): (event: number) => void {
+/** The numbers of an acknowledged event of which nothing waits, and of all others. */
+const ACKED = 3;
+const OTHERS_SQL = "(0, 1, 2, 4, 5)";
+
+/** Cancels what waits of these events. */
+export function prepareCancelWaiting(ctx: Context): (events: readonly number[]) => void {
   const unpause = prepareUnpause(ctx);
-  const cancel = ctx.db.prepare<{ endpoint: number }, [number, number]>(
-    `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND state = 0
-     RETURNING endpoint`,
+  const cancel = ctx.db.prepare<{ event: number; endpoint: number }, [number, string]>(
+    `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ?
+     WHERE event IN (SELECT value FROM json_each(?)) AND state = 0 RETURNING event, endpoint`,
   );
-  return (event) => {
-    for (const { endpoint } of cancel.all(ctx.nowMs, event)) unpause(endpoint, event);
+  return (events) => {
+    const first = new Map<number, number>();
+    for (const { event, endpoint } of cancel.all(ctx.nowMs, JSON.stringify(events))) {
+      first.set(endpoint, Math.min(event, first.get(endpoint) ?? event));
+    }
+    // The others of an endpoint stand behind its first: where that one may go on, they may.
+    for (const [endpoint, event] of first) unpause(endpoint, event);
   };
 }
 
-/** Acknowledges one event of this organization; again keeps its first time, which is returned. */
-export function prepareAckEvent(ctx: Context): (org: number, event: number) => number {
-  const indexStatus = prepareIndexStatus(ctx);
+/** Acknowledges events of this organization; one that was acknowledged keeps its first time. */
+export function prepareAckEvents(ctx: Context): (org: number, events: readonly number[]) => void {
   const cancelWaiting = prepareCancelWaiting(ctx);
-  const insert = ctx.db.prepare<void, [number, number]>(
-    "INSERT OR IGNORE INTO acks (event, acked_at) VALUES (?, ?)",
+  const insert = ctx.db.prepare<void, [number, string]>(
+    "INSERT OR IGNORE INTO acks (event, acked_at) SELECT value, ? FROM json_each(?)",
   );
-  const unlease = ctx.db.prepare<void, [number]>("DELETE FROM leased WHERE event = ?");
-  const ackedAt = ctx.db.prepare<{ acked_at: number }, [number]>("SELECT acked_at FROM acks WHERE event = ?");
-  return (org, event) => {
-    const isNew = insert.run(event, ctx.nowMs).changes > 0;
-    unlease.run(event);
-    cancelWaiting(event);
-    indexStatus(org, event);
-    return isNew ? ctx.nowMs : (ackedAt.get(event)?.acked_at ?? ctx.nowMs);
+  const unlease = ctx.db.prepare<void, [string]>(
+    "DELETE FROM leased WHERE event IN (SELECT value FROM json_each(?))",
+  );
+  const unindex = ctx.db.prepare<void, [number, string]>(
+    `DELETE FROM inbox WHERE org = +? AND status IN ${OTHERS_SQL} AND event IN (SELECT value FROM json_each(?))`,
+  );
+  const index = ctx.db.prepare<void, [number, string]>(
+    `INSERT OR IGNORE INTO inbox (org, status, event) SELECT ?, ${ACKED}, value FROM json_each(?)`,
+  );
+  return (org, events) => {
+    const list = JSON.stringify(events);
+    insert.run(ctx.nowMs, list);
+    unlease.run(list);
+    cancelWaiting(events);
+    // What is not sealed yet has no row: the sealing will write its status as it is by then.
+    const sealed = JSON.stringify(events.filter((event) => event <= ctx.sealed.inbox));
+    unindex.run(org, sealed);
+    index.run(org, sealed);
   };
 }
+
+type Found = { seq: number; org: number; id: string; acked_at: number | null };
 
 export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
-  const ackEvent = prepareAckEvent(ctx);
-  const owner = ctx.db.prepare<{ org: number; id: string }, [number]>(
-    "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
+  const ackEvents = prepareAckEvents(ctx);
+  const find = ctx.db.prepare<Found, [string]>(
+    `SELECT e.seq, e.org, e.id, a.acked_at FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value AND e.type <> ''
+     LEFT JOIN acks a ON a.event = e.seq`,
   );
-
   return ({ org, ids }) => {
-    const acknowledged: { id: string; acknowledgedAtMs: number }[] = [];
-    const notFound: string[] = [];
-    for (const id of ids) {
-      const seq = isId(id) ? seqOfId(id) : null;
-      const row = seq === null ? null : owner.get(seq);
-      if (seq === null || !row || row.org !== org || row.id !== id) notFound.push(id);
-      else acknowledged.push({ id, acknowledgedAtMs: ackEvent(org, seq) });
-    }
-    return { acknowledged, notFound };
+    const seqs = ids.flatMap((id) => (isId(id) ? (seqOfId(id) ?? []) : []));
+    const own = new Map<string, Found>();
+    for (const row of find.all(JSON.stringify(seqs))) if (row.org === org) own.set(row.id, row);
+    ackEvents(
+      org,
+      [...own.values()].map((row) => row.seq),
+    );
+    const acknowledged = ids.flatMap((id) => {
+      const row = own.get(id);
+      return row ? [{ id, acknowledgedAtMs: row.acked_at ?? ctx.nowMs }] : [];
+    });
+    return { acknowledged, notFound: ids.filter((id) => !own.has(id)) };
   };
 }

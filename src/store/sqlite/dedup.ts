@@ -24,9 +24,9 @@ export class Dedup {
   constructor(db: Database, seed: number) {
     this.#seed = seed;
     this.#eventsOfHash = db.prepare<{ event: number }, [number, number]>(
-      "SELECT event FROM dedup WHERE run = ? AND hash = ?",
+      "SELECT event FROM dedup WHERE run = +? AND hash = +?",
     );
-    this.#event = db.prepare<Row, [number]>("SELECT id, org, dedup_id FROM events WHERE seq = ?");
+    this.#event = db.prepare<Row, [number]>("SELECT id, org, dedup_id FROM events WHERE seq = +?");
     this.#insert = db.prepare<void, [number, number, number]>(
       "INSERT INTO dedup (run, hash, event) VALUES (?, ?, ?)",
     );

@@ -11,13 +11,13 @@ export function prepareCancelStep(ctx: Context) {
   const indexStatus = prepareIndexStatus(ctx);
   const waiting = ctx.db.prepare<{ event: number; org: number }, [number, number, number]>(
     `SELECT d.event, e.org FROM deliveries d JOIN events e ON e.seq = d.event
-     WHERE d.endpoint = ?1 AND d.queued = 1
+     WHERE d.endpoint = +?1 AND d.queued = 1
      UNION ALL
      SELECT d.event, e.org FROM deliveries d JOIN events e ON e.seq = d.event
-     WHERE d.event > ?2 AND d.endpoint = ?1 AND d.state = 0 LIMIT ?3`,
+     WHERE d.event > ?2 AND d.endpoint = +?1 AND d.state = 0 LIMIT +?3`,
   );
   const cancel = ctx.db.prepare<void, [number, number, number]>(
-    `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = ? AND endpoint = ?`,
+    `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ? WHERE event = +? AND endpoint = +?`,
   );
   return ({ endpoint, deliveriesMax }: { endpoint: number; deliveriesMax: number }): { done: boolean } => {
     const rows = waiting.all(endpoint, ctx.sealed.due, deliveriesMax);
@@ -38,17 +38,17 @@ type Waiting = { event: number; due_at: number };
 export function prepareAgeStep(ctx: Context) {
   const look = ctx.db.prepare<Waiting, [number, number, number, number]>(
     `SELECT event, due_at FROM deliveries
-     WHERE endpoint = ?1 AND queued = 1 AND (due_at, event) > (?2, ?3) ORDER BY due_at, event LIMIT ?4`,
+     WHERE endpoint = +?1 AND queued = 1 AND (due_at, event) > (?2, ?3) ORDER BY due_at, event LIMIT +?4`,
   );
   const tail = ctx.db.prepare<Waiting, [number, number]>(
-    "SELECT event, due_at FROM deliveries WHERE event > ? AND endpoint = ? AND state = 0",
+    "SELECT event, due_at FROM deliveries WHERE event > ? AND endpoint = +? AND state = 0",
   );
   // One that waits for its deliver_at keeps its time.
   const age = ctx.db.prepare<void, [number, number, number]>(
-    `UPDATE deliveries SET due_at = ?1 WHERE event = ?2 AND endpoint = ?3
-     AND NOT EXISTS (SELECT 1 FROM scheduled WHERE event = ?2 AND nth IS NULL)`,
+    `UPDATE deliveries SET due_at = ?1 WHERE event = +?2 AND endpoint = +?3
+     AND NOT EXISTS (SELECT 1 FROM scheduled WHERE event = +?2 AND nth IS NULL)`,
   );
-  const finish = ctx.db.prepare<void, [number]>("UPDATE endpoints SET aging = 0 WHERE endpoint = ?");
+  const finish = ctx.db.prepare<void, [number]>("UPDATE endpoints SET aging = 0 WHERE endpoint = +?");
 
   const ageRows = (endpoint: number, rows: readonly Waiting[]) => {
     for (const { event, due_at } of rows) {

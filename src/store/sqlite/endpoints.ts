@@ -20,12 +20,12 @@ export type Changed = { readonly endpoint: Endpoint; readonly aging: boolean };
 /** The writer's way to an endpoint's row: found by its owner and id, changed column by column, its secrets sealed. */
 export function prepareEndpointRows(ctx: Context) {
   const find = ctx.db.prepare<StoredRow, [number, string]>(
-    "SELECT * FROM endpoints WHERE org = ? AND id = ? AND deleted_at IS NULL",
+    "SELECT * FROM endpoints WHERE org = +? AND id = +? AND deleted_at IS NULL",
   );
   const changes = new Map<string, ReturnType<typeof prepareChange>>();
   const prepareChange = (columns: readonly string[]) =>
     ctx.db.prepare<StoredRow, (string | number | null)[]>(
-      `UPDATE endpoints SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE endpoint = ? RETURNING *`,
+      `UPDATE endpoints SET ${columns.map((column) => `${column} = ?`).join(", ")} WHERE endpoint = +? RETURNING *`,
     );
   return {
     find: ({ org, id }: Named): StoredRow | null => find.get(org, id),
@@ -75,7 +75,7 @@ function prepareInsert(ctx: Context, rows: Rows) {
 export function prepareCreateEndpoint(ctx: Context): (op: New) => Endpoint | "too_many" {
   const insert = prepareInsert(ctx, prepareEndpointRows(ctx));
   const count = ctx.db.prepare<{ n: number }, [number]>(
-    "SELECT count(*) AS n FROM endpoints WHERE org = ? AND deleted_at IS NULL",
+    "SELECT count(*) AS n FROM endpoints WHERE org = +? AND deleted_at IS NULL",
   );
   return (op) => ((count.get(op.org)?.n ?? 0) >= ENDPOINTS_MAX ? "too_many" : insert(op, null));
 }
@@ -95,7 +95,7 @@ export function preparePutDefaultEndpoint(ctx: Context) {
   const rows = prepareEndpointRows(ctx);
   const insert = prepareInsert(ctx, rows);
   const find = ctx.db.prepare<StoredRow, [number]>(
-    "SELECT * FROM endpoints WHERE org = ? AND name = 'default' AND deleted_at IS NULL",
+    "SELECT * FROM endpoints WHERE org = +? AND name = 'default' AND deleted_at IS NULL",
   );
   return (op: Named & { url: string; signingSecret: string }): Changed & { signingSecret: string } => {
     const row = find.get(op.org);

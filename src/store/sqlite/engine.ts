@@ -96,7 +96,7 @@ export class Engine {
 
   constructor(db: Context["db"], box: SecretBox, sealEvents: number) {
     this.#sealEvents = sealEvents;
-    const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = ?");
+    const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = +?");
     const markOf = (name: string) => mark.get(name)?.value ?? 0;
     const sealed = eachIndex((index) => markOf(markName(index)));
     const dedup = new Dedup(db, markOf("dedup_seed"));

@@ -58,15 +58,15 @@ export class EventWalk {
     limit: number,
   ): readonly number[] {
     const rows = this.#db.query<{ seq: number }, [number, number, number, number]>(
-      `SELECT seq FROM events WHERE seq > ? AND seq < ? AND org = ? AND type <> ''
-       AND ${statusSql("events.seq")} IN (${statuses.join(",")}) ORDER BY seq ${order} LIMIT ?`,
+      `SELECT seq FROM events WHERE seq > ? AND seq < ? AND org = +? AND type <> ''
+       AND ${statusSql("events.seq")} IN (${statuses.join(",")}) ORDER BY seq ${order} LIMIT +?`,
     );
     return rows.all(Math.max(low, sealed), high, org, limit).map((row) => row.seq);
   }
 
   #sealedBatch({ org, low, high, order, statuses }: EventRange, limit: number): readonly number[] {
     const rows = this.#db.query<{ event: number }, [number, number, number, number, number]>(
-      `SELECT event FROM inbox WHERE org = ? AND status = ? AND event > ? AND event < ? ORDER BY event ${order} LIMIT ?`,
+      `SELECT event FROM inbox WHERE org = +? AND status = +? AND event > ? AND event < ? ORDER BY event ${order} LIMIT +?`,
     );
     const merged = statuses.flatMap((status) =>
       rows.all(org, status, low, high, limit).map((row) => row.event),

@@ -17,7 +17,7 @@ export class FanOut {
 
   constructor(db: Database) {
     this.#endpointsOf = db.prepare<Row, [number]>(
-      "SELECT endpoint, event_types FROM endpoints WHERE org = ? AND deleted_at IS NULL ORDER BY endpoint",
+      "SELECT endpoint, event_types FROM endpoints WHERE org = +? AND deleted_at IS NULL ORDER BY endpoint",
     );
   }
 

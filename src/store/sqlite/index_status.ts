@@ -6,15 +6,15 @@ import { STATUSES_SQL, statusSql } from "./status.ts";
 
 /** Call after any change to an event's deliveries or acks, in the same transaction. */
 export function prepareIndexStatus(ctx: Context): (org: number, event: number) => void {
-  const statusNow = ctx.db.prepare<{ status: number }, [number]>(`SELECT ${statusSql("?1")} AS status`);
+  const statusNow = ctx.db.prepare<{ status: number }, [number]>(`SELECT ${statusSql("+?1")} AS status`);
   const remove = ctx.db.prepare<void, [number, number]>(
-    `DELETE FROM inbox WHERE org = ?1 AND status IN ${STATUSES_SQL} AND event = ?2`,
+    `DELETE FROM inbox WHERE org = +?1 AND status IN ${STATUSES_SQL} AND event = +?2`,
   );
   const insert = ctx.db.prepare<void, [number, number, number]>(
     "INSERT OR IGNORE INTO inbox (org, status, event) VALUES (?, ?, ?)",
   );
   const present = ctx.db.prepare<{ event: number }, [number, number, number]>(
-    "SELECT event FROM inbox WHERE org = ? AND status = ? AND event = ?",
+    "SELECT event FROM inbox WHERE org = +? AND status = +? AND event = +?",
   );
   return (org, event) => {
     if (event > ctx.sealed.inbox) return;

@@ -1,10 +1,9 @@
 // Leases: events handed to one consumer for a time. All of it happens in the writer, one op after the other, so no
 // event is in two live leases. A lease that runs out is noticed by the next op of its organization; nothing polls.
 
-import { isId, seqOfId } from "../../base/id.ts";
 import { typeMatcher } from "../../webhook/event_types.ts";
 import type { LeaseOutcome } from "../store.ts";
-import { prepareAckEvent } from "./ack.ts";
+import { prepareAckEvents } from "./ack.ts";
 import type { Context } from "./context.ts";
 import { EventWalk } from "./event_walk.ts";
 import { prepareIndexStatus } from "./index_status.ts";
@@ -12,8 +11,10 @@ import { status } from "./status.ts";
 
 /** Leased so often and never acknowledged, an event is a dead letter: it would stop its consumers for ever. */
 export const LEASED_TIMES_MAX = 20;
-/** Of a rare type: after looking at so many events a lease is short, or empty, and the next one goes on behind them. */
+/** Of a rare type: a step of the writer looks at so many events (about 5 ms); the next one goes on behind them. */
 const EXAMINED_MAX = 5_000;
+/** Payloads of one lease together, unless the first alone is more. */
+const LEASE_BYTES_MAX = 8 * 1024 * 1024;
 const BATCH = 256;
 /** A lease that is over is remembered so long, for acknowledgements that come late. */
 const REMEMBERED_MS = 24 * 60 * 60 * 1000;
@@ -25,10 +26,11 @@ export type LeasedSeqs = {
   readonly times: readonly number[];
   readonly untilMs: number;
   readonly nextFreeAtMs: number | null;
+  /** There may be more: a step looks only so far. */
+  readonly isCut: boolean;
 };
 
 type LeaseRow = { lease: number; until: number; over: number; events: string };
-type LeasedRow = { lease: number; free: number; times: number };
 
 export function prepareLease(ctx: Context) {
   const runOut = prepareRunOut(ctx);
@@ -36,74 +38,92 @@ export function prepareLease(ctx: Context) {
   const insertLease = ctx.db.prepare<{ lease: number }, [string, number, number, string]>(
     "INSERT INTO leases (id, org, until, over, events) VALUES (?, ?, ?, 0, ?) RETURNING lease",
   );
-  const take = ctx.db.prepare<{ times: number }, [number, number, number]>(
-    `INSERT INTO leased (event, org, lease, free, times) VALUES (?, ?, ?, 0, 1)
-     ON CONFLICT (event) DO UPDATE SET lease = excluded.lease, free = 0, times = times + 1 RETURNING times`,
+  const take = ctx.db.prepare<{ event: number; times: number }, [number, number, string]>(
+    `INSERT INTO leased (event, org, lease, free, times) SELECT value, ?, ?, 0, 1 FROM json_each(?) WHERE true
+     ON CONFLICT (event) DO UPDATE SET lease = excluded.lease, free = 0, times = times + 1 RETURNING event, times`,
   );
   const nextFree = ctx.db.prepare<{ until: number | null }, [number]>(
-    "SELECT min(until) AS until FROM leases WHERE org = ? AND over = 0",
+    "SELECT min(until) AS until FROM leases WHERE org = +? AND over = 0",
   );
   type Op = { org: number; id: string; max: number; leaseMs: number; type: string | null };
   return ({ org, id, max, leaseMs, type }: Op): LeasedSeqs => {
     runOut(org);
     const untilMs = ctx.nowMs + leaseMs;
-    const seqs = candidates(org, type, max);
-    const lease =
-      seqs.length > 0 ? insertLease.get(id, org, untilMs, JSON.stringify(seqs))?.lease : undefined;
-    const times = lease === undefined ? [] : seqs.map((seq) => take.get(seq, org, lease)?.times ?? 1);
-    return { seqs, times, untilMs, nextFreeAtMs: nextFree.get(org)?.until ?? null };
+    const { seqs, isCut } = candidates(org, type, max);
+    const list = JSON.stringify(seqs);
+    const lease = seqs.length > 0 ? insertLease.get(id, org, untilMs, list)?.lease : undefined;
+    const rows = lease === undefined ? [] : take.all(org, lease, list);
+    const times = new Map(rows.map((row) => [row.event, row.times]));
+    const nextFreeAtMs = nextFree.get(org)?.until ?? null;
+    return { seqs, times: seqs.map((seq) => times.get(seq) ?? 1), untilMs, nextFreeAtMs, isCut };
   };
 }
+
+type Looked = { seq: number; type: string; bytes: number; taken: number };
 
 /** The oldest events that nobody has: of those that came back, and of those behind the frontier. */
 function prepareCandidates(ctx: Context) {
   const walk = new EventWalk(ctx.db);
-  const typeOf = ctx.db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = ?");
-  const isLeased = ctx.db.prepare<{ event: number }, [number]>("SELECT event FROM leased WHERE event = ?");
+  const look = ctx.db.prepare<Looked, [string]>(
+    `SELECT e.seq, e.type, octet_length(e.payload) AS bytes, l.event IS NOT NULL AS taken
+     FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value LEFT JOIN leased l ON l.event = e.seq`,
+  );
   const free = ctx.db.prepare<{ event: number }, [number, number]>(
-    "SELECT event FROM leased WHERE org = ? AND free = 1 ORDER BY event LIMIT ?",
+    "SELECT event FROM leased WHERE org = +? AND free = 1 ORDER BY event LIMIT +?",
   );
   const statuses = [status.pending, status.failed];
+  /** Of these events in their order. */
+  const wanted = (events: readonly number[], matches: (type: string) => boolean) =>
+    look.all(JSON.stringify(events)).filter(({ type }) => matches(type));
   /** Up to `max` behind the frontier, and how far was looked. */
-  const behind = (org: number, from: number, max: number, isWanted: (event: number) => boolean) => {
-    const seqs: number[] = [];
+  const behind = (org: number, from: number, max: number, matches: (type: string) => boolean) => {
+    const found: Looked[] = [];
     let low = from;
-    for (let examined = 0; seqs.length < max && examined < EXAMINED_MAX; ) {
+    let examined = 0;
+    while (found.length < max && examined < EXAMINED_MAX) {
       const range = { org, low, high: Number.MAX_SAFE_INTEGER, order: "ASC" as const, statuses };
       const batch = walk.seqs(range, Math.min(BATCH, max));
-      for (const event of batch) {
-        if (seqs.length === max) break;
-        low = event;
-        if (!isLeased.get(event) && isWanted(event)) seqs.push(event);
-      }
+      const rest = wanted(batch, matches).filter(({ taken }) => taken === 0);
+      found.push(...rest.slice(0, max - found.length));
+      // What is over `max` is still to be looked at.
+      low = (rest.length > 0 && found.length === max ? found.at(-1)?.seq : batch.at(-1)) ?? low;
       examined += batch.length;
-      if (batch.length === 0) break;
+      if (batch.length === 0) return { found, low, isCut: false };
     }
-    return { seqs, low };
+    return { found, low, isCut: found.length < max };
   };
-  return (org: number, type: string | null, max: number): number[] => {
+  return (org: number, type: string | null, max: number): { seqs: readonly number[]; isCut: boolean } => {
     const matches = type === null ? () => true : typeMatcher([type]);
-    const isWanted = (event: number) => type === null || matches(typeOf.get(event)?.type ?? "");
-    const limit = type === null ? max : EXAMINED_MAX;
-    const back = free.all(org, limit).map((row) => row.event);
-    const fresh = behind(org, ctx.frontiers.low(org, type), max, isWanted);
+    const back = free.all(org, type === null ? max : EXAMINED_MAX).map((row) => row.event);
+    const fresh = behind(org, ctx.frontiers.low(org, type), max, matches);
     // With filters by type, what came back may be younger than what another filter passed by.
-    const seqs = [...back.filter(isWanted), ...fresh.seqs].sort((a, b) => a - b).slice(0, max);
-    const left = fresh.seqs.find((event) => event > (seqs.at(-1) ?? -1));
-    ctx.frontiers.moveTo(org, type, left === undefined ? fresh.low : left - 1);
-    return seqs;
+    const all = [...wanted(back, matches), ...fresh.found].sort((a, b) => a.seq - b.seq);
+    const seqs = upToBytes(all.slice(0, max));
+    const left = fresh.found.find(({ seq }) => seq > (seqs.at(-1) ?? -1));
+    ctx.frontiers.moveTo(org, type, left === undefined ? fresh.low : left.seq - 1);
+    return { seqs, isCut: fresh.isCut || seqs.length < all.length };
   };
+}
+
+/** As many as fit into one answer, and at least one. */
+function upToBytes(rows: readonly Looked[]): readonly number[] {
+  let bytes = 0;
+  const over = rows.findIndex((row, i) => {
+    bytes += row.bytes;
+    return i > 0 && bytes > LEASE_BYTES_MAX;
+  });
+  return rows.slice(0, over < 0 ? rows.length : over).map(({ seq }) => seq);
 }
 
 /** Frees what leases of the organization that ran out still hold. */
 function prepareRunOut(ctx: Context): (org: number) => void {
   const giveBack = prepareGiveBack(ctx);
   const due = ctx.db.prepare<LeaseRow, [number, number, number]>(
-    "SELECT lease, until, over, events FROM leases WHERE org = ? AND over = 0 AND until <= ? ORDER BY until LIMIT ?",
+    "SELECT lease, until, over, events FROM leases WHERE org = +? AND over = 0 AND until <= ? ORDER BY until LIMIT +?",
   );
-  const setOver = ctx.db.prepare<void, [number]>("UPDATE leases SET over = 1 WHERE lease = ?");
+  const setOver = ctx.db.prepare<void, [number]>("UPDATE leases SET over = 1 WHERE lease = +?");
   const forget = ctx.db.prepare<void, [number, number]>(
-    "DELETE FROM leases WHERE lease IN (SELECT lease FROM leases WHERE over = 1 AND until < ? LIMIT ?)",
+    "DELETE FROM leases WHERE lease IN (SELECT lease FROM leases WHERE over = 1 AND until < ? LIMIT +?)",
   );
   return (org) => {
     for (const { lease, events } of due.all(org, ctx.nowMs, LEASES_PER_STEP)) {
@@ -118,10 +138,10 @@ function prepareRunOut(ctx: Context): (org: number) => void {
 function prepareGiveBack(ctx: Context): (org: number, event: number, lease: number) => boolean {
   const indexStatus = prepareIndexStatus(ctx);
   const held = ctx.db.prepare<{ times: number }, [number, number]>(
-    "SELECT times FROM leased WHERE event = ? AND lease = ? AND free = 0",
+    "SELECT times FROM leased WHERE event = +? AND lease = +? AND free = 0",
   );
-  const free = ctx.db.prepare<void, [number]>("UPDATE leased SET free = 1 WHERE event = ?");
-  const forget = ctx.db.prepare<void, [number]>("DELETE FROM leased WHERE event = ?");
+  const free = ctx.db.prepare<void, [number]>("UPDATE leased SET free = 1 WHERE event = +?");
+  const forget = ctx.db.prepare<void, [number]>("DELETE FROM leased WHERE event = +?");
   const giveUp = ctx.db.prepare<void, [number, number, string]>(
     "INSERT OR IGNORE INTO given_up (event, given_up_at, reason) VALUES (?, ?, ?)",
   );
@@ -142,112 +162,107 @@ function prepareGiveBack(ctx: Context): (org: number, event: number, lease: numb
 
 type Part = { readonly org: number; readonly leaseId: string; readonly ids: readonly string[] | null };
 
-/** Finds a lease and walks the events that are asked of it; what another consumer has by now is lost. */
-function prepareEachOf(ctx: Context) {
+/** An event that is asked of a lease, and who leased it last, null when nobody or when it was acknowledged. */
+type Asked = {
+  readonly event: number;
+  readonly id: string;
+  readonly lease: number | null;
+  readonly free: number | null;
+  readonly acked: number;
+};
+
+/** `own`: what this lease holds or held and nobody leased since, or what is acknowledged. */
+type Held = {
+  readonly lease: LeaseRow;
+  readonly own: readonly Asked[];
+  readonly lost: readonly string[];
+  readonly notFound: readonly string[];
+};
+
+/** Finds a lease and what is asked of it; what another consumer has by now is lost, what was deleted is left out. */
+function prepareHeld(ctx: Context): (part: Part) => Held | "not_found" {
   const find = ctx.db.prepare<LeaseRow, [string, number]>(
-    "SELECT lease, until, over, events FROM leases WHERE id = ? AND org = ?",
+    "SELECT lease, until, over, events FROM leases WHERE id = +? AND org = +?",
   );
-  const leasedBy = ctx.db.prepare<LeasedRow, [number]>(
-    "SELECT lease, free, times FROM leased WHERE event = ?",
+  const look = ctx.db.prepare<Asked, [string]>(
+    `SELECT e.seq AS event, e.id, l.lease, l.free, a.event IS NOT NULL AS acked
+     FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value AND e.type <> ''
+     LEFT JOIN leased l ON l.event = e.seq LEFT JOIN acks a ON a.event = e.seq`,
   );
-  const idOf = ctx.db.prepare<{ id: string }, [number]>("SELECT id FROM events WHERE seq = ? AND type <> ''");
-  const wanted = (events: readonly number[], ids: readonly string[] | null) => {
-    if (ids === null) return { seqs: events, notFound: [] as string[] };
-    const own = new Set(events);
-    const seqs: number[] = [];
-    const notFound: string[] = [];
-    for (const id of new Set(ids)) {
-      const seq = isId(id) ? seqOfId(id) : null;
-      if (seq !== null && own.has(seq) && idOf.get(seq)?.id === id) seqs.push(seq);
-      else notFound.push(id);
-    }
-    return { seqs, notFound };
-  };
-  /** `each`: true when it counts. It is asked about what this lease holds or held, and about what nobody leased since. */
-  return (
-    { org, leaseId, ids }: Part,
-    each: (lease: LeaseRow, event: number, row: LeasedRow | null) => boolean,
-  ): (LeaseOutcome & { lease: LeaseRow }) | "not_found" => {
+  return ({ org, leaseId, ids }) => {
     const lease = find.get(leaseId, org);
     if (!lease) return "not_found";
-    const { seqs, notFound } = wanted(JSON.parse(lease.events) as number[], ids);
-    const lost: string[] = [];
-    let count = 0;
-    for (const event of seqs) {
-      const row = leasedBy.get(event);
-      const id = idOf.get(event)?.id;
-      if (id === undefined) continue; // deleted since
-      if (row && row.lease !== lease.lease) lost.push(id);
-      else if (each(lease, event, row)) count++;
-    }
-    return { count, lost, notFound, untilMs: lease.until, lease };
+    const rows = look.all(lease.events);
+    const byId = ids === null ? null : new Map(rows.map((row) => [row.id, row]));
+    const asked = byId === null ? rows : [...new Set(ids)].flatMap((id) => byId.get(id) ?? []);
+    const isLost = (row: Asked) => row.lease !== null && row.lease !== lease.lease;
+    return {
+      lease,
+      own: asked.filter((row) => !isLost(row)),
+      lost: asked.filter(isLost).map(({ id }) => id),
+      notFound: byId === null ? [] : [...new Set(ids)].filter((id) => !byId.has(id)),
+    };
   };
 }
 
-function outcomeOf(found: (LeaseOutcome & { lease: LeaseRow }) | "not_found"): LeaseOutcome | "not_found" {
-  if (found === "not_found") return found;
-  const { lease: _, ...outcome } = found;
-  return outcome;
+function outcome({ lease, lost, notFound }: Held, count: number, untilMs = lease.until): LeaseOutcome {
+  return { count, lost, notFound, untilMs };
 }
 
 export function prepareAckLease(ctx: Context) {
-  const eachOf = prepareEachOf(ctx);
-  const ackEvent = prepareAckEvent(ctx);
-  const isAcked = ctx.db.prepare<{ event: number }, [number]>("SELECT event FROM acks WHERE event = ?");
-  const setOver = ctx.db.prepare<void, [number]>("UPDATE leases SET over = 1 WHERE lease = ?");
+  const find = prepareHeld(ctx);
+  const ackEvents = prepareAckEvents(ctx);
+  const setOver = ctx.db.prepare<void, [number]>("UPDATE leases SET over = 1 WHERE lease = +?");
   return (part: Part): LeaseOutcome | "not_found" => {
-    const found = eachOf(part, (_, event, row) => {
-      if (row === null) return isAcked.get(event) !== null; // again, after a lost answer
-      ackEvent(part.org, event);
-      return true;
-    });
+    const held = find(part);
+    if (held === "not_found") return held;
+    const leased = held.own.filter((row) => row.lease !== null);
+    ackEvents(
+      part.org,
+      leased.map(({ event }) => event),
+    );
     // Nothing is left to run out: the next look for leases that did need not see it.
-    if (found !== "not_found" && part.ids === null) setOver.run(found.lease.lease);
-    return outcomeOf(found);
+    if (part.ids === null) setOver.run(held.lease.lease);
+    const again = held.own.filter((row) => row.lease === null && row.acked === 1); // after a lost answer
+    return outcome(held, leased.length + again.length);
   };
 }
 
 export function prepareReleaseLease(ctx: Context) {
-  const eachOf = prepareEachOf(ctx);
+  const find = prepareHeld(ctx);
   const giveBack = prepareGiveBack(ctx);
-  const hold = ctx.db.prepare<void, [number, number]>("UPDATE leased SET lease = ? WHERE event = ?");
+  const hold = ctx.db.prepare<void, [number, number]>("UPDATE leased SET lease = ? WHERE event = +?");
   const insertPause = ctx.db.prepare<{ lease: number }, [string, number, number, string]>(
     "INSERT INTO leases (id, org, until, over, events) VALUES (?, ?, ?, 0, ?) RETURNING lease",
   );
+  /** Nobody's lease, which runs out after the delay. */
+  const pause = (org: number, id: string, untilMs: number, events: readonly number[]) => {
+    const lease = insertPause.get(id, org, untilMs, JSON.stringify(events))?.lease ?? 0;
+    for (const event of events) hold.run(lease, event);
+  };
   return (part: Part & { delayMs: number; pauseId: string }): LeaseOutcome | "not_found" => {
-    const held: number[] = [];
-    const found = eachOf(part, (lease, event, row) => {
-      if (row === null || row.free !== 0) return false;
-      if (part.delayMs === 0) return giveBack(part.org, event, lease.lease);
-      held.push(event);
-      return true;
-    });
-    if (held.length > 0) {
-      // Nobody's lease, which runs out after the delay.
-      const until = ctx.nowMs + part.delayMs;
-      const pause = insertPause.get(part.pauseId, part.org, until, JSON.stringify(held))?.lease ?? 0;
-      for (const event of held) hold.run(pause, event);
-    }
-    return outcomeOf(found);
+    const held = find(part);
+    if (held === "not_found") return held;
+    const events = held.own.filter((row) => row.free === 0).map(({ event }) => event);
+    if (part.delayMs === 0) for (const event of events) giveBack(part.org, event, held.lease.lease);
+    else if (events.length > 0) pause(part.org, part.pauseId, ctx.nowMs + part.delayMs, events);
+    return outcome(held, events.length);
   };
 }
 
 export function prepareExtendLease(ctx: Context) {
-  const eachOf = prepareEachOf(ctx);
-  const hold = ctx.db.prepare<void, [number]>("UPDATE leased SET free = 0 WHERE event = ?");
+  const find = prepareHeld(ctx);
+  const hold = ctx.db.prepare<void, [number]>("UPDATE leased SET free = 0 WHERE event = +?");
   const extend = ctx.db.prepare<void, [number, number]>(
-    "UPDATE leases SET until = ?, over = 0 WHERE lease = ?",
+    "UPDATE leases SET until = ?, over = 0 WHERE lease = +?",
   );
   return (op: { org: number; leaseId: string; leaseMs: number }): LeaseOutcome | "not_found" => {
+    const held = find({ ...op, ids: null });
+    if (held === "not_found") return held;
+    const leased = held.own.filter((row) => row.lease !== null);
+    for (const { event, free } of leased) if (free !== 0) hold.run(event);
     const untilMs = ctx.nowMs + op.leaseMs;
-    const found = eachOf({ ...op, ids: null }, (_, event, row) => {
-      if (row === null) return false; // acknowledged
-      if (row.free !== 0) hold.run(event);
-      return true;
-    });
-    const outcome = outcomeOf(found);
-    if (found === "not_found" || outcome === "not_found") return "not_found";
-    if (outcome.count > 0) extend.run(untilMs, found.lease.lease);
-    return { ...outcome, untilMs };
+    if (leased.length > 0) extend.run(untilMs, held.lease.lease);
+    return outcome(held, leased.length, untilMs);
   };
 }

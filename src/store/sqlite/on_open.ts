@@ -13,7 +13,7 @@ export function resealSecrets(db: Database, box: SecretBox): { readonly kind: "d
   const rows = db.query<Sealed, []>("SELECT endpoint, id, secrets FROM endpoints").all();
   const texts = rows.map(({ id, secrets }) => box.open(secrets, id));
   if (texts.includes(null)) return { kind: "wrong_key" };
-  const update = db.prepare<void, [string, number]>("UPDATE endpoints SET secrets = ? WHERE endpoint = ?");
+  const update = db.prepare<void, [string, number]>("UPDATE endpoints SET secrets = ? WHERE endpoint = +?");
   let resealed = 0;
   db.transaction(() => {
     rows.forEach(({ endpoint, id, secrets }, i) => {

@@ -47,12 +47,12 @@ type Rotate = { org: number; oldKeyId: string; oldExpiresAtMs: number; keyId: st
 export function prepareRotateKey(ctx: Context): (op: Rotate) => ApiKey | "not_found" {
   const insert = prepareInsertKey(ctx);
   const find = ctx.db.prepare<KeyRow, [string, number]>(
-    "SELECT * FROM api_keys WHERE key_id = ? AND org = ?",
+    "SELECT * FROM api_keys WHERE key_id = +? AND org = +?",
   );
   const expire = ctx.db.prepare<void, [number, string]>(
-    "UPDATE api_keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE key_id = ?2",
+    "UPDATE api_keys SET expires_at = min(coalesce(expires_at, ?1), ?1) WHERE key_id = +?2",
   );
-  const remove = ctx.db.prepare<void, [string]>("DELETE FROM api_keys WHERE key_id = ?");
+  const remove = ctx.db.prepare<void, [string]>("DELETE FROM api_keys WHERE key_id = +?");
   return ({ org, oldKeyId, oldExpiresAtMs, keyId, secretHash }) => {
     const old = find.get(oldKeyId, org);
     if (!old) return "not_found";
@@ -65,13 +65,13 @@ export function prepareRotateKey(ctx: Context): (op: Rotate) => ApiKey | "not_fo
 /** The last key that can manage, and does not expire soon, stays: without it nobody could make another. */
 export function prepareDeleteKey(ctx: Context) {
   const find = ctx.db.prepare<KeyRow, [string, number]>(
-    "SELECT * FROM api_keys WHERE key_id = ? AND org = ?",
+    "SELECT * FROM api_keys WHERE key_id = +? AND org = +?",
   );
   const otherManagers = ctx.db.prepare<{ n: number }, [number, string, number]>(
-    `SELECT count(*) AS n FROM api_keys WHERE org = ? AND key_id <> ? AND instr(scopes, 'manage') > 0
+    `SELECT count(*) AS n FROM api_keys WHERE org = +? AND key_id <> ? AND instr(scopes, 'manage') > 0
      AND (expires_at IS NULL OR expires_at > ?)`,
   );
-  const remove = ctx.db.prepare<void, [string]>("DELETE FROM api_keys WHERE key_id = ?");
+  const remove = ctx.db.prepare<void, [string]>("DELETE FROM api_keys WHERE key_id = +?");
   return ({ org, keyId }: { org: number; keyId: string }): "deleted" | "not_found" | "last_manage_key" => {
     const key = find.get(keyId, org);
     if (!key) return "not_found";
@@ -84,7 +84,7 @@ export function prepareDeleteKey(ctx: Context) {
 
 export function prepareTouchKeys(ctx: Context) {
   const touch = ctx.db.prepare<void, [number, string]>(
-    "UPDATE api_keys SET last_used_at = ? WHERE key_id = ?",
+    "UPDATE api_keys SET last_used_at = ? WHERE key_id = +?",
   );
   return ({ used }: { used: readonly { keyId: string; lastUsedAtMs: number }[] }): null => {
     for (const { keyId, lastUsedAtMs } of used) touch.run(lastUsedAtMs, keyId);
@@ -96,10 +96,10 @@ type Change = { org: number; tier?: Tier; rateLimitPerMinute?: number | null; di
 
 export function prepareUpdateOrganization(ctx: Context): (op: Change) => Organization | "not_found" {
   const find = ctx.db.prepare<OrganizationRow, [number]>(
-    "SELECT * FROM organizations WHERE org = ? AND erasing = 0",
+    "SELECT * FROM organizations WHERE org = +? AND erasing = 0",
   );
   const update = ctx.db.prepare<OrganizationRow, [string, number | null, number, number, number]>(
-    `UPDATE organizations SET tier = ?, rate_limit_per_minute = ?, disabled = ?, updated_at = ? WHERE org = ?
+    `UPDATE organizations SET tier = ?, rate_limit_per_minute = ?, disabled = ?, updated_at = ? WHERE org = +?
      RETURNING *`,
   );
   return (change) => {

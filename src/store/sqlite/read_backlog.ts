@@ -25,10 +25,10 @@ export class BacklogReads {
          AND EXISTS (SELECT 1 FROM endpoints p WHERE p.endpoint = d.endpoint AND ${OPEN})`,
     );
     this.#first = db.prepare<First, [number, number]>(
-      `SELECT due_at FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at > ? ORDER BY due_at LIMIT 1`,
+      `SELECT due_at FROM deliveries WHERE endpoint = +? AND queued = 1 AND due_at > ? ORDER BY due_at LIMIT 1`,
     );
     this.#count = db.prepare<{ n: number }, [number, number, number]>(
-      `SELECT count(*) AS n FROM (SELECT 1 FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at <= ? LIMIT ?)`,
+      `SELECT count(*) AS n FROM (SELECT 1 FROM deliveries WHERE endpoint = +? AND queued = 1 AND due_at <= ? LIMIT +?)`,
     );
   }
 

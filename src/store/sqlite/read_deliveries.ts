@@ -51,38 +51,38 @@ export class DeliveryReads {
     this.#db = db;
     this.#walk = new EventWalk(db);
     this.#ofEvent = db.prepare<DeliveryRow, [number]>(
-      `${DELIVERY_SQL} WHERE d.event = ? ORDER BY d.endpoint`,
+      `${DELIVERY_SQL} WHERE d.event = +? ORDER BY d.endpoint`,
     );
     this.#one = db.prepare<DeliveryRow, [number, number]>(
-      `${DELIVERY_SQL} WHERE d.event = ? AND d.endpoint = ?`,
+      `${DELIVERY_SQL} WHERE d.event = +? AND d.endpoint = +?`,
     );
     this.#dead = db.prepare<{ event: number }, [number, number, number, number]>(
-      `SELECT event FROM deliveries WHERE endpoint = ? AND state = 2 AND event > ? AND event < ?
-       ORDER BY event DESC LIMIT ?`,
+      `SELECT event FROM deliveries WHERE endpoint = +? AND state = 2 AND event > ? AND event < ?
+       ORDER BY event DESC LIMIT +?`,
     );
     this.#attempts = db.prepare<AttemptRow, [number, number]>(
       `SELECT attempt, started_at, duration_ms, response_status, error, response_excerpt
-       FROM attempts WHERE event = ? AND endpoint = ? ORDER BY attempt`,
+       FROM attempts WHERE event = +? AND endpoint = +? ORDER BY attempt`,
     );
     this.#owner = db.prepare<{ org: number; id: string }, [number]>(
-      "SELECT org, id FROM events WHERE seq = ? AND type <> ''",
+      "SELECT org, id FROM events WHERE seq = +? AND type <> ''",
     );
     // Two parts, each by an index: the deleted ones of an organization are in none.
     this.#endpoints = db.prepare<EndpointRow, [number, number]>(
-      `SELECT * FROM endpoints WHERE org = ?1 AND deleted_at IS NULL
+      `SELECT * FROM endpoints WHERE org = +?1 AND deleted_at IS NULL
        UNION ALL
        SELECT p.* FROM deliveries d JOIN endpoints p ON p.endpoint = d.endpoint
-       WHERE d.event = ?2 AND p.deleted_at IS NOT NULL ORDER BY endpoint`,
+       WHERE d.event = +?2 AND p.deleted_at IS NOT NULL ORDER BY endpoint`,
     );
     this.#endpointKey = db.prepare<{ endpoint: number }, [number, string]>(
-      "SELECT endpoint FROM endpoints WHERE org = ? AND id = ?",
+      "SELECT endpoint FROM endpoints WHERE org = +? AND id = +?",
     );
     this.#firstQueued = db.prepare<{ event: number }, [number]>(
-      "SELECT event FROM deliveries WHERE endpoint = ? AND queued = 1 ORDER BY due_at, event LIMIT 1",
+      "SELECT event FROM deliveries WHERE endpoint = +? AND queued = 1 ORDER BY due_at, event LIMIT 1",
     );
     this.#firstUnsealed = db.prepare<{ event: number }, [number]>(
       `SELECT event FROM deliveries WHERE event > (SELECT value FROM marks WHERE name = 'due_sealed')
-       AND endpoint = ? AND state = 0 ORDER BY event LIMIT 1`,
+       AND endpoint = +? AND state = 0 ORDER BY event LIMIT 1`,
     );
   }
 

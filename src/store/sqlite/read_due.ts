@@ -69,22 +69,22 @@ export class DueReads {
     this.#target = db.prepare<TargetRow, [number]>(
       `SELECT endpoint, id, url, secrets, max_in_flight, rate_limit_per_second, ordered, timeout_ms, failures,
          failing_since, paused_until, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed
-       FROM endpoints WHERE endpoint = ?`,
+       FROM endpoints WHERE endpoint = +?`,
     );
     this.#parcel = db.prepare<Parcel, [number, number]>(
       `SELECT e.id, e.type, e.payload, d.attempts, d.attempts_before FROM deliveries d JOIN events e ON e.seq = d.event
-       WHERE d.event = ? AND d.endpoint = ? AND d.state = 0`,
+       WHERE d.event = +? AND d.endpoint = +? AND d.state = 0`,
     );
     this.#dueAt = db.prepare<{ due_at: number }, [number, number]>(
-      "SELECT due_at FROM deliveries WHERE event = ? AND endpoint = ? AND state = 0",
+      "SELECT due_at FROM deliveries WHERE event = +? AND endpoint = +? AND state = 0",
     );
     this.#due = db.prepare<Waiting, [number, number, number, number, number]>(
       `SELECT event, due_at FROM deliveries
-       WHERE endpoint = ?1 AND queued = 1 AND (due_at, event) >= (?2, ?3) AND due_at <= ?4
-       ORDER BY due_at, event LIMIT ?5`,
+       WHERE endpoint = +?1 AND queued = 1 AND (due_at, event) >= (?2, ?3) AND due_at <= ?4
+       ORDER BY due_at, event LIMIT +?5`,
     );
     this.#nextDue = db.prepare<Waiting, [number, number]>(
-      `SELECT event, due_at FROM deliveries WHERE endpoint = ? AND queued = 1 AND due_at > ?
+      `SELECT event, due_at FROM deliveries WHERE endpoint = +? AND queued = 1 AND due_at > ?
        ORDER BY due_at, event LIMIT 1`,
     );
     this.#unsealed = db.prepare<{ event: number; endpoint: number; due_at: number }, [number]>(

@@ -56,27 +56,27 @@ export class InboxReads {
   constructor(db: Database) {
     this.#db = db;
     this.#walk = new EventWalk(db);
-    this.#typeOf = db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = ?");
+    this.#typeOf = db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = +?");
     this.#event = db.prepare<EventRow, [number]>(
       `SELECT seq, org, id, type, dedup_id, payload, ${statusSql("events.seq")} AS status,
          (SELECT acked_at FROM acks WHERE event = seq) AS acked_at, d.*
        FROM events, (SELECT sum(attempts) AS attempts, max(q.updated_at) AS changed_at,
                        min(max(${dueMsSql("due_at")}, coalesce(paused_until, 0))) AS next_at
-                     FROM deliveries q JOIN endpoints USING (endpoint) WHERE event = ?1) d
-       WHERE seq = ?1 AND type <> ''`,
+                     FROM deliveries q JOIN endpoints USING (endpoint) WHERE event = +?1) d
+       WHERE seq = +?1 AND type <> ''`,
     );
     this.#lastAttempt = db.prepare<Last, [number]>(
-      "SELECT response_status, error FROM attempts WHERE event = ? ORDER BY started_at DESC, attempt DESC LIMIT 1",
+      "SELECT response_status, error FROM attempts WHERE event = +? ORDER BY started_at DESC, attempt DESC LIMIT 1",
     );
-    this.#givenUp = db.prepare<{ reason: string }, [number]>("SELECT reason FROM given_up WHERE event = ?");
+    this.#givenUp = db.prepare<{ reason: string }, [number]>("SELECT reason FROM given_up WHERE event = +?");
     this.#attempts = db.prepare<AttemptRow, [number]>(
       `SELECT p.id AS endpoint_id, a.attempt, a.started_at, a.duration_ms, a.response_status, a.error,
          a.response_excerpt
        FROM attempts a LEFT JOIN endpoints p ON p.endpoint = a.endpoint
-       WHERE a.event = ? ORDER BY a.endpoint, a.attempt`,
+       WHERE a.event = +? ORDER BY a.endpoint, a.attempt`,
     );
     this.#deliveries = db.prepare<DeliveryRow, [number]>(
-      `${DELIVERY_SQL} WHERE d.event = ? ORDER BY d.endpoint`,
+      `${DELIVERY_SQL} WHERE d.event = +? ORDER BY d.endpoint`,
     );
   }
 

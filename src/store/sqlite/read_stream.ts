@@ -36,9 +36,9 @@ export class StreamReads {
     this.#walk = new EventWalk(db);
     this.#newest = db.prepare<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM events");
     this.#appeared = db.prepare<{ value: number }, []>("SELECT value FROM marks WHERE name = 'appeared'");
-    this.#wasHidden = db.prepare<{ event: number }, [number]>("SELECT event FROM scheduled WHERE event = ?");
+    this.#wasHidden = db.prepare<{ event: number }, [number]>("SELECT event FROM scheduled WHERE event = +?");
     this.#appearedAfter = db.prepare<{ event: number; nth: number }, [number, number, number]>(
-      "SELECT event, nth FROM scheduled WHERE org = ? AND nth > ? ORDER BY nth LIMIT ?",
+      "SELECT event, nth FROM scheduled WHERE org = +? AND nth > ? ORDER BY nth LIMIT +?",
     );
   }
 

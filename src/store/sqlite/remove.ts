@@ -12,17 +12,19 @@ type Seen = { seq: number; org: number; status: number; type: string };
 /** Removes one event and all that belongs to it, but its dedup record, which has its own time. */
 export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => void {
   const statements = [
-    "DELETE FROM attempts WHERE event = ?",
-    "DELETE FROM deliveries WHERE event = ?",
-    "DELETE FROM acks WHERE event = ?",
-    "DELETE FROM leased WHERE event = ?",
-    "DELETE FROM given_up WHERE event = ?",
-    "DELETE FROM scheduled WHERE event = ?",
-    "DELETE FROM events WHERE seq = ?",
+    "DELETE FROM attempts WHERE event = +?",
+    "DELETE FROM deliveries WHERE event = +?",
+    "DELETE FROM acks WHERE event = +?",
+    "DELETE FROM leased WHERE event = +?",
+    "DELETE FROM given_up WHERE event = +?",
+    "DELETE FROM scheduled WHERE event = +?",
+    "DELETE FROM events WHERE seq = +?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
-  const untomb = ctx.db.prepare<void, [number, number]>("DELETE FROM tombstones WHERE org = ? AND event = ?");
+  const untomb = ctx.db.prepare<void, [number, number]>(
+    "DELETE FROM tombstones WHERE org = +? AND event = +?",
+  );
   const unindex = ctx.db.prepare<void, [number, number]>(
-    `DELETE FROM inbox WHERE org = ?1 AND status IN ${STATUSES_SQL} AND event = ?2`,
+    `DELETE FROM inbox WHERE org = +?1 AND status IN ${STATUSES_SQL} AND event = +?2`,
   );
   return (org, seq) => {
     for (const statement of statements) statement.run(seq);
@@ -41,7 +43,7 @@ export function prepareDeleteEvents(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const cancelWaiting = prepareCancelWaiting(ctx);
   const find = ctx.db.prepare<Deletable, [number]>(
-    "SELECT org, id, dedup_id FROM events WHERE seq = ? AND type <> ''",
+    "SELECT org, id, dedup_id FROM events WHERE seq = +? AND type <> ''",
   );
   const insert = ctx.db.prepare<void, [number, number, string, string | null]>(
     "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, '', ?, '')",
@@ -51,7 +53,7 @@ export function prepareDeleteEvents(ctx: Context) {
     const seq = isId(id) ? seqOfId(id) : null;
     const row = seq === null ? null : find.get(seq);
     if (seq === null || !row || row.org !== org || row.id !== id) return false;
-    cancelWaiting(seq);
+    cancelWaiting([seq]);
     removeEvent(org, seq);
     if (row.dedup_id !== null && msOfSeq(seq) > ctx.nowMs - DEDUP_WINDOW_MS) {
       insert.run(seq, org, id, row.dedup_id);
@@ -78,10 +80,10 @@ export function preparePruneStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const look = ctx.db.prepare<Seen, [number, number, number]>(
     `SELECT seq, org, type, ${statusSql("events.seq")} AS status FROM events
-     WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT ?`,
+     WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT +?`,
   );
   const oldestRun = ctx.db.prepare<{ run: number | null }, []>("SELECT min(run) AS run FROM dedup");
-  const dropRun = ctx.db.prepare<void, [number]>("DELETE FROM dedup WHERE run = ?");
+  const dropRun = ctx.db.prepare<void, [number]>("DELETE FROM dedup WHERE run = +?");
 
   return (op: { afterSeq: number; beforeSeq: number; eventsMax: number }): Pruned => {
     const run = oldestRun.get()?.run ?? null;
@@ -102,7 +104,7 @@ export function preparePruneStep(ctx: Context) {
 /** Marks an organization as being erased: its keys are dead from here on. */
 export function prepareStartErase(ctx: Context) {
   const start = ctx.db.prepare<void, [number, number]>(
-    "UPDATE organizations SET disabled = 1, erasing = 1, updated_at = ? WHERE org = ?",
+    "UPDATE organizations SET disabled = 1, erasing = 1, updated_at = ? WHERE org = +?",
   );
   return ({ org }: { org: number }): "started" | "not_found" =>
     start.run(ctx.nowMs, org).changes > 0 ? "started" : "not_found";
@@ -112,23 +114,23 @@ export function prepareStartErase(ctx: Context) {
 export function prepareEraseStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const indexed = ctx.db.prepare<{ seq: number }, [number, number]>(
-    "SELECT event AS seq FROM inbox WHERE org = ? LIMIT ?",
+    "SELECT event AS seq FROM inbox WHERE org = +? LIMIT +?",
   );
   const tombs = ctx.db.prepare<{ seq: number }, [number, number]>(
-    "SELECT event AS seq FROM tombstones WHERE org = ? LIMIT ?",
+    "SELECT event AS seq FROM tombstones WHERE org = +? LIMIT +?",
   );
   const unsealed = ctx.db.prepare<{ seq: number }, [number, number, number]>(
-    "SELECT seq FROM events WHERE seq > ? AND org = ? LIMIT ?",
+    "SELECT seq FROM events WHERE seq > ? AND org = +? LIMIT +?",
   );
   const endpoints = ctx.db.prepare<{ endpoint: number }, [number]>(
-    "SELECT endpoint FROM endpoints WHERE org = ?",
+    "SELECT endpoint FROM endpoints WHERE org = +?",
   );
   const rest = [
-    "DELETE FROM leases WHERE org = ?",
-    "DELETE FROM replays WHERE org = ?",
-    "DELETE FROM endpoints WHERE org = ?",
-    "DELETE FROM api_keys WHERE org = ?",
-    "DELETE FROM organizations WHERE org = ?",
+    "DELETE FROM leases WHERE org = +?",
+    "DELETE FROM replays WHERE org = +?",
+    "DELETE FROM endpoints WHERE org = +?",
+    "DELETE FROM api_keys WHERE org = +?",
+    "DELETE FROM organizations WHERE org = +?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
 
   return ({ org, eventsMax }: { org: number; eventsMax: number }): { done: boolean } => {

@@ -19,7 +19,7 @@ function prepareRequeue(ctx: Context) {
   const indexStatus = prepareIndexStatus(ctx);
   const update = ctx.db.prepare<void, [number, number, number, number, number]>(
     `UPDATE deliveries SET state = 0, attempts_before = attempts, due_at = ?, queued = ?, updated_at = ?
-     WHERE event = ? AND endpoint = ?`,
+     WHERE event = +? AND endpoint = +?`,
   );
   const insert = ctx.db.prepare<void, [number, number, number, number, number]>(
     `INSERT INTO deliveries (due_at, queued, updated_at, event, endpoint, state, attempts, attempts_before)
@@ -40,7 +40,7 @@ export function prepareRetryDelivery(ctx: Context) {
   const unpause = prepareUnpause(ctx);
   const find = ctx.db.prepare<{ deleted_at: number | null }, [number, number, number]>(
     `SELECT p.deleted_at FROM deliveries d JOIN endpoints p ON p.endpoint = d.endpoint
-     WHERE d.event = ? AND d.endpoint = ? AND p.org = ?`,
+     WHERE d.event = +? AND d.endpoint = +? AND p.org = +?`,
   );
   type Op = { org: number; event: number; endpoint: number };
   return ({ org, event, endpoint }: Op): "queued" | "not_found" | "endpoint_deleted" => {
@@ -57,7 +57,7 @@ export type CreatedReplay = { readonly replay: number; readonly told: Replay };
 
 export function prepareCreateReplay(ctx: Context) {
   const endpointOf = ctx.db.prepare<{ endpoint: number; event_types: string }, [number, string]>(
-    "SELECT endpoint, event_types FROM endpoints WHERE org = ? AND id = ? AND deleted_at IS NULL",
+    "SELECT endpoint, event_types FROM endpoints WHERE org = +? AND id = +? AND deleted_at IS NULL",
   );
   const lastEvent = ctx.db.prepare<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM events");
   const insert = ctx.db.prepare<{ replay: number }, (string | number)[]>(
@@ -87,7 +87,7 @@ export function prepareCreateReplay(ctx: Context) {
 
 /** A replay with the id of its endpoint. */
 const REPLAY_SQL =
-  "SELECT r.*, p.id AS endpoint_id FROM replays r JOIN endpoints p ON p.endpoint = r.endpoint WHERE r.replay = ?";
+  "SELECT r.*, p.id AS endpoint_id FROM replays r JOIN endpoints p ON p.endpoint = r.endpoint WHERE r.replay = +?";
 
 type Job = ReplayRow & { deleted_at: number | null };
 type Wanted = {
@@ -103,14 +103,14 @@ export function prepareReplayStep(ctx: Context) {
   const candidates = prepareCandidates(ctx);
   const find = ctx.db.prepare<Job, [number]>(
     `SELECT r.*, p.id AS endpoint_id, p.deleted_at FROM replays r JOIN endpoints p ON p.endpoint = r.endpoint
-     WHERE r.replay = ? AND r.completed_at IS NULL`,
+     WHERE r.replay = +? AND r.completed_at IS NULL`,
   );
-  const typeOf = ctx.db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = ?");
+  const typeOf = ctx.db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = +?");
   const deliveryOf = ctx.db.prepare<DeliveryRow, [number, number]>(
-    "SELECT state, attempts, attempts_before FROM deliveries WHERE event = ? AND endpoint = ?",
+    "SELECT state, attempts, attempts_before FROM deliveries WHERE event = +? AND endpoint = +?",
   );
   const save = ctx.db.prepare<void, [number, number, number, number | null, number]>(
-    "UPDATE replays SET done_to = ?, queued = queued + ?, updated_at = ?, completed_at = ? WHERE replay = ?",
+    "UPDATE replays SET done_to = ?, queued = queued + ?, updated_at = ?, completed_at = ? WHERE replay = +?",
   );
   const isWanted = (event: number, row: DeliveryRow | null, { matches, statuses, missing }: Wanted) => {
     if (!matches(typeOf.get(event)?.type ?? "")) return false;
@@ -143,7 +143,7 @@ export function prepareReplayStep(ctx: Context) {
 /** The next events to look at: for dead letters alone, an index names them; else every event of the organization. */
 function prepareCandidates(ctx: Context) {
   const dead = ctx.db.prepare<{ event: number }, [number, number, number, number]>(
-    "SELECT event FROM deliveries WHERE endpoint = ? AND state = 2 AND event > ? AND event <= ? ORDER BY event LIMIT ?",
+    "SELECT event FROM deliveries WHERE endpoint = +? AND state = 2 AND event > ? AND event <= ? ORDER BY event LIMIT +?",
   );
   const walk = new EventWalk(ctx.db);
   return (job: Job, { statuses, missing }: Wanted, limit: number): readonly number[] => {

@@ -13,9 +13,9 @@ export type Appeared = {
 export function prepareAppearStep(ctx: Context): (op: { eventsMax: number }) => Appeared {
   const indexStatus = prepareIndexStatus(ctx);
   const due = ctx.db.prepare<{ event: number; org: number }, [number, number]>(
-    `SELECT event, org FROM scheduled WHERE nth IS NULL AND appear_at <= ? ORDER BY appear_at, event LIMIT ?`,
+    `SELECT event, org FROM scheduled WHERE nth IS NULL AND appear_at <= ? ORDER BY appear_at, event LIMIT +?`,
   );
-  const appear = ctx.db.prepare<void, [number, number]>("UPDATE scheduled SET nth = ? WHERE event = ?");
+  const appear = ctx.db.prepare<void, [number, number]>("UPDATE scheduled SET nth = ? WHERE event = +?");
   const count = ctx.db.prepare<{ value: number }, []>(
     "UPDATE marks SET value = value + 1 WHERE name = 'appeared' RETURNING value",
   );

@@ -38,7 +38,7 @@ export function prepareSeals(ctx: Context): readonly Seal[] {
 
 /** Moves the mark of an index on disk, in the transaction of its run. */
 export function prepareMark(ctx: Context): (index: IndexName, last: number) => void {
-  const move = ctx.db.prepare<void, [number, string]>("UPDATE marks SET value = ? WHERE name = ?");
+  const move = ctx.db.prepare<void, [number, string]>("UPDATE marks SET value = ? WHERE name = +?");
   return (index, last) => move.run(last, markName(index));
 }
 

@@ -20,11 +20,11 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const unpause = prepareUnpause(ctx);
   const find = ctx.db.prepare<Row, [number, number]>(
     `SELECT d.state, d.attempts, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
-     JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = ? AND d.endpoint = ?`,
+     JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = +? AND d.endpoint = +?`,
   );
   const update = ctx.db.prepare<void, [number, number, number | null, number, number, number, number]>(
     `UPDATE deliveries SET state = ?, attempts = ?, due_at = ?, queued = ?, updated_at = ?
-     WHERE event = ? AND endpoint = ?`,
+     WHERE event = +? AND endpoint = +?`,
   );
 
   return (op) => {
@@ -66,7 +66,7 @@ function prepareInsertAttempt(ctx: Context): (op: SettleOp, attempt: number) => 
      VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
   );
   const forget = ctx.db.prepare<void, [number, number, number]>(
-    "DELETE FROM attempts WHERE event = ? AND endpoint = ? AND attempt <= ?",
+    "DELETE FROM attempts WHERE event = +? AND endpoint = +? AND attempt <= ?",
   );
   return (op, attempt) => {
     insert.run(
@@ -90,14 +90,14 @@ function prepareSettleEndpoint(ctx: Context): (op: SettleOp) => void {
   // it had been failing.
   const saveHealth = ctx.db.prepare<void, [number, number | null, number | null, number]>(
     `UPDATE endpoints SET failures = ?1, failing_since = ?2, paused_until = ?3
-     WHERE endpoint = ?4 AND (?1 <= 1 OR failing_since = ?2)`,
+     WHERE endpoint = +?4 AND (?1 <= 1 OR failing_since = +?2)`,
   );
   const disableHopeless = ctx.db.prepare<void, [number, number, number | null]>(
     `UPDATE endpoints SET disabled_at = ?, disabled_reason = 'failing'
-     WHERE endpoint = ? AND failing_since = ? AND disabled_at IS NULL`,
+     WHERE endpoint = +? AND failing_since = +? AND disabled_at IS NULL`,
   );
   const disableGone = ctx.db.prepare<void, [number, number]>(
-    "UPDATE endpoints SET disabled_at = ?, disabled_reason = 'gone' WHERE endpoint = ? AND disabled_at IS NULL",
+    "UPDATE endpoints SET disabled_at = ?, disabled_reason = 'gone' WHERE endpoint = +? AND disabled_at IS NULL",
   );
   return (op) => {
     saveClock(op.clockMs);

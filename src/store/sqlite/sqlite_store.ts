@@ -117,8 +117,11 @@ export class SqliteStore implements Store {
     { max, leaseMs, type }: { max: number; leaseMs: number; type: string | null },
   ): Promise<Written<Lease>> {
     const id = Bun.randomUUIDv7();
-    const leased = await this.#write<LeasedSeqs>({ op: "lease", org, id, max, leaseMs, type });
-    if (leased.kind !== "done") return leased;
+    let leased: Written<LeasedSeqs>;
+    do {
+      leased = await this.#write<LeasedSeqs>({ op: "lease", org, id, max, leaseMs, type });
+      if (leased.kind !== "done") return leased;
+    } while (leased.value.isCut && leased.value.seqs.length === 0);
     const { seqs, times, untilMs, nextFreeAtMs } = leased.value;
     const counts = new Map(seqs.map((seq, i) => [seq, times[i] ?? 1]));
     const events = this.#inbox
