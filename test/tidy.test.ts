@@ -30,7 +30,7 @@ import manifest from "../package.json" with { type: "json" };
 
 const FILE_LINES_MAX = 500;
 const FUNCTION_LINES_MAX = 70;
-const TREES = ["src/", "test/", "scripts/", "bench/", "db/"];
+const TREES = ["src/", "test/", "scripts/", "bench/", "db/", "examples/"];
 
 /** The floors of src/. config.ts counts as a file of base/. */
 const FLOORS: Readonly<Record<string, number>> = {

@@ -5,6 +5,9 @@ import type { ConnectionOptions } from "../sdk/connection.ts";
 import { TriggersError } from "../sdk/error.ts";
 import { type Remote, say } from "./remote.ts";
 
+/** With the pauses between them, a server that is started again is back within these. */
+export const RESTART_RETRIES_MAX = 8;
+
 export function clientOf(remote: Remote, options: Omit<ConnectionOptions, "url" | "key"> = {}): Triggers {
   const { url, key, isLocal } = remote;
   const send = (where: string, init: RequestInit) => fetch(where, isLocal ? { ...init, proxy: false } : init);
@@ -17,10 +20,11 @@ export function failureOf(remote: Remote, error: unknown): string {
   const { status, code, detail } = error;
   if (status > 0) return say(remote, `answered ${status}: ${detail}`);
   if (code === "timeout") return say(remote, "did not answer in time.");
-  return say(remote, `cannot be reached: ${isRefused(error.cause) ? "nobody listens there." : detail}`);
+  return say(remote, `cannot be reached: ${nobodyListens(error) ? "nobody listens there." : detail}`);
 }
 
-function isRefused(cause: unknown): boolean {
+/** The connection was refused, so the call never began. */
+export function nobodyListens({ cause }: TriggersError): boolean {
   const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
   return code === "ConnectionRefused" || code === "ECONNREFUSED";
 }

@@ -30,8 +30,8 @@ const ANSWER_MAX_MS = 30_000;
 const DETAIL_CHARACTERS_MAX = 500;
 const URL_EXAMPLE = "http://127.0.0.1:3000";
 
-/** Adds `--url` and `--key`, and how they are given otherwise. */
-export function addRemoteOptions(command: Command): Command {
+/** Adds `--url` and `--key`, how they are given otherwise, and `after`: what the help says at its end. */
+export function addRemoteOptions(command: Command, after = ""): Command {
   return command
     .option(
       "--url <URL>",
@@ -41,7 +41,7 @@ export function addRemoteOptions(command: Command): Command {
       "--key <KEY>",
       "API key. Default: ZAPIER_TRIGGERS_KEY, which the list of processes does not show.",
     )
-    .addHelpText("after", "\nSettings such as --data-dir are listed by zapier-triggers --help.");
+    .addHelpText("after", `${after}\nSettings such as --data-dir are listed by zapier-triggers --help.`);
 }
 
 /** Finds the server and the key that `command` was called for. `scope`: what the key must be good for. */

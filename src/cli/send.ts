@@ -1,13 +1,16 @@
 // `send`: one event, or with `-` one for each line of standard input. An import that was interrupted is run again: with
 // --dedup-prefix a line has the same dedup id in every run, so what the server has already is only counted.
 import { constants } from "node:os";
+import { isatty } from "node:tty";
 import { type Command, InvalidArgumentError, Option } from "commander";
 import { rfc3339 } from "../base/time.ts";
 import type { SentResult } from "../sdk/batch.ts";
+import { saysNothingStored } from "../sdk/connection.ts";
+import { TriggersError } from "../sdk/error.ts";
 import type { NewEvent } from "../sdk/event.ts";
 import { DEDUP_ID_CHARACTERS_MAX, isDedupId, PAYLOAD_BYTES_MAX } from "../wire/event.ts";
 import { TYPE } from "../wire/type_pattern.ts";
-import { clientOf, failureOf } from "./client.ts";
+import { clientOf, failureOf, nobodyListens, RESTART_RETRIES_MAX } from "./client.ts";
 import type { Run } from "./command.ts";
 import { type Line, readLines } from "./lines.ts";
 import { futureMoment } from "./moment.ts";
@@ -33,23 +36,23 @@ interface LineEvent {
 
 /** The largest payload, and some white space around it: what is beyond it need not be kept to be refused. */
 const LINE_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
+/** A shorter wait before another try is not worth a word. */
+const TELL_WAIT_MS = 1_000;
 /** The prefix has `-` and a line number behind it. */
 const PREFIX_CHARACTERS_MAX = DEDUP_ID_CHARACTERS_MAX - 17;
-/** With the pauses between them, a server that is started again is back within these. */
-const RETRIES_MAX = 8;
 
 export function addSend(program: Command, run: Run): void {
   const command = program
     .command("send")
     .description("Send an event; with -, one for each line of standard input (NDJSON).")
-    .argument("<TYPE>", "What happened: order.created", eventType)
+    .argument("<TYPE>", "What happened, such as order.created.", eventType)
     .argument("[JSON]", "The payload; - reads payloads from standard input, one a line. Default: {}", payload)
     .addOption(new Option("--dedup-id <ID>", DEDUP_ID).argParser(dedupId))
     .addOption(
       new Option("--dedup-prefix <PREFIX>", DEDUP_PREFIX).argParser(dedupPrefix).conflicts("dedupId"),
     )
     .addOption(new Option("--deliver-at <TIME>", DELIVER_AT).argParser(futureMoment));
-  addRemoteOptions(command).action(
+  addRemoteOptions(command, AFTER_HELP).action(
     async (type: string, json: string | undefined, options: Options, command: Command) => {
       const mistake = mistakeOf(json, options);
       if (mistake !== null) command.error(`error: ${mistake}`, { exitCode: EXIT.usage });
@@ -68,8 +71,19 @@ export function addSend(program: Command, run: Run): void {
 
 const DEDUP_ID = "Your own id of the event: a second event with it within 24 hours is not stored.";
 const DEDUP_PREFIX =
-  "With -: line n gets the dedup id PREFIX-n, so the same input can be sent again after an interruption (24 hours).";
-const DELIVER_AT = "Hidden and not delivered before: a time, or so long from now: 30m, 72h.";
+  "With -: line n gets the dedup id PREFIX-n. An import that was interrupted is then run again as it was, within 24 " +
+  "hours: what is stored already counts as a duplicate.";
+const DELIVER_AT =
+  "Not in the inbox and not delivered before: a time like 2026-11-21T08:30:00Z, or so long from now: 30m, 72h.";
+const AFTER_HELP = `
+Examples:
+  zapier-triggers send order.created '{"order":1}'
+  zapier-triggers send order.imported - --dedup-prefix orders-1 < orders.ndjson
+
+It prints JSON: the event's id; with -, how many lines were accepted, duplicates and rejected, and unanswered if it
+ended early. A bad line is told by its number and does not stop the others. Exit codes: 0, everything is stored;
+1, something is not; 2, a mistake in the command line; 130, Ctrl-C during an import.
+`;
 
 function eventType(text: string): string {
   if (TYPE.test(text)) return text;
@@ -125,8 +139,13 @@ async function sendLines(remote: Remote, type: string, options: Options): Promis
   const stopped = firstStopSignal();
   void stopped.then(() => stop.abort());
   const triggers = clientOf(remote, {
-    retriesMax: RETRIES_MAX,
-    onRetry: (error, waitMs) => summary.show(waitMs < 1_000 ? "" : `, waiting: ${error.code}`),
+    retriesMax: RESTART_RETRIES_MAX,
+    onRetry: (error, waitMs) => {
+      if (waitMs < TELL_WAIT_MS) return;
+      summary.show(`, waiting: ${error.code}`);
+      // Where no progress is shown, a server that is gone is worth a line; its rate limit is not.
+      if (!isatty(2) && error.status !== 429) complain(`${failureOf(remote, error)} Trying again.`);
+    },
   });
   const events = eventsOf(readLines(Bun.stdin.stream(), LINE_BYTES_MAX), type, options, summary);
   try {
@@ -140,7 +159,9 @@ async function sendLines(remote: Remote, type: string, options: Options): Promis
   } catch (error) {
     progressLine(null);
     complain(stop.signal.aborted ? "stopped." : failureOf(remote, error));
-    if (summary.unknown > 0) complain(unknownText(summary.unknown, options.dedupPrefix));
+    const hasPrefix = options.dedupPrefix !== undefined;
+    if (summary.unanswered > 0 && !storedNothing(error, hasPrefix))
+      complain(unansweredText(summary.unanswered, hasPrefix));
   }
   progressLine(null);
   printJson(summary);
@@ -148,11 +169,21 @@ async function sendLines(remote: Remote, type: string, options: Options): Promis
   return summary.isComplete && summary.rejected === 0 ? EXIT.ok : EXIT.failure;
 }
 
-function unknownText(count: number, prefix: string | undefined): string {
-  const again =
-    "send the same input again, with the same --dedup-prefix: what is there already is not stored twice.";
-  const events = `of the last ${count} event${count === 1 ? "" : "s"} it is not known whether they were stored`;
-  return `${events}${prefix === undefined ? "." : `: ${again}`}`;
+/** Whether it is known that what has no answer was not stored. */
+function storedNothing(error: unknown, hasPrefix: boolean): boolean {
+  if (!(error instanceof TriggersError)) return false;
+  // With dedup ids a call is repeated after a lost answer, and the last try says nothing about the ones before it.
+  return hasPrefix
+    ? error.status >= 400 && error.status < 500
+    : saysNothingStored(error) || nobodyListens(error);
+}
+
+function unansweredText(count: number, hasPrefix: boolean): string {
+  const events = count === 1 ? "the last line was" : `the last ${count} lines were`;
+  const again = hasPrefix
+    ? ": send the same input again, with the same --dedup-prefix; what is there already is not stored twice."
+    : ".";
+  return `it is not known whether ${events} stored${again}`;
 }
 
 /** Lines as events; what is no event is told at once, and left out. */
@@ -169,7 +200,7 @@ async function* eventsOf(
     summary.lines++;
     if (line.text === null) summary.reject(line.number, line.detail);
     if (text === undefined) continue;
-    summary.unknown++;
+    summary.unanswered++;
     const prefix = options.dedupPrefix;
     const dedup = prefix === undefined ? {} : { dedupId: `${prefix}-${line.number}` };
     yield { ...common, ...dedup, payloadText: text, line: line.number };
@@ -187,13 +218,13 @@ class Summary {
   accepted = 0;
   duplicates = 0;
   rejected = 0;
-  /** Read, and not answered for: only when the import ended early. */
-  unknown = 0;
+  /** Read, and without an answer: only when the import ended early. */
+  unanswered = 0;
   isComplete = false;
   readonly #startedMs = performance.now();
 
   add(line: number, result: SentResult): void {
-    this.unknown--;
+    this.unanswered--;
     if (result.status === "accepted") this.accepted++;
     else if (result.status === "duplicate") this.duplicates++;
     else
@@ -213,12 +244,12 @@ class Summary {
     const done = this.accepted + this.duplicates;
     const perSecond = Math.round((done * 1_000) / (performance.now() - this.#startedMs));
     const { lines, accepted, duplicates, rejected } = this;
-    const counts = `${lines} lines: ${accepted} accepted, ${duplicates} duplicates, ${rejected} rejected`;
+    const counts = `lines ${lines}, accepted ${accepted}, duplicates ${duplicates}, rejected ${rejected}`;
     progressLine(`${counts}, ${perSecond}/s${note}`);
   }
 
   toJSON() {
-    const { lines, accepted, duplicates, rejected, unknown, isComplete } = this;
-    return { lines, accepted, duplicates, rejected, unknown, complete: isComplete };
+    const { lines, accepted, duplicates, rejected, unanswered, isComplete } = this;
+    return { lines, accepted, duplicates, rejected, unanswered, complete: isComplete };
   }
 }

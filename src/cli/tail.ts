@@ -6,7 +6,7 @@ import { rfc3339 } from "../base/time.ts";
 import type { EventMessage } from "../sdk/stream.ts";
 import { memberText } from "../wire/raw_json.ts";
 import { TYPE_PATTERN } from "../wire/type_pattern.ts";
-import { clientOf, failureOf } from "./client.ts";
+import { clientOf, failureOf, RESTART_RETRIES_MAX } from "./client.ts";
 import type { Run } from "./command.ts";
 import { pastMoment } from "./moment.ts";
 import { complain, EXIT } from "./output.ts";
@@ -27,12 +27,10 @@ const TELL_BREAK_MS = 1_000;
 export function addTail(program: Command, run: Run): void {
   const command = program
     .command("tail")
-    .description("Show events as they come; into a pipe or file, each as one line of JSON. Ctrl-C ends it.")
-    .addOption(
-      new Option("--type <PATTERN>", "Only this type, or the beginning of one: order.*").argParser(pattern),
-    )
+    .description("Show events as they come, until Ctrl-C; into a pipe or file, each as one line of JSON.")
+    .addOption(new Option("--type <PATTERN>", TYPES).argParser(pattern))
     .addOption(new Option("--since <TIME>", SINCE).argParser(pastMoment));
-  addRemoteOptions(command).action(async (options: Options, command: Command) => {
+  addRemoteOptions(command, AFTER_HELP).action(async (options: Options, command: Command) => {
     const located = await locate(command, run.env, "consume");
     if (located.ok) return run.finish(await tail(located.remote, options));
     complain(located.detail);
@@ -40,7 +38,18 @@ export function addTail(program: Command, run: Run): void {
   });
 }
 
-const SINCE = "First what was accepted since then: 2026-11-21T08:30:00Z, or so long ago: 30m, 72h.";
+const TYPES = "Only this type, or with * at its end all that begin so: 'order.*'.";
+const SINCE =
+  "First what was accepted since then, from the inbox: a time like 2026-11-21T08:30:00Z, or so long ago: 30m, 72h.";
+const AFTER_HELP = `
+Examples:
+  zapier-triggers tail --type 'order.*' --since 1h
+  zapier-triggers tail | jq .payload
+
+A line of JSON is an event as GET /api/inbox tells it. A connection that breaks is made again, with no event left out
+and none shown twice. Nothing is acknowledged: events stay in the inbox. Exit codes: 0, ended by Ctrl-C or by its
+reader; 1, the server refused or was not there; 2, a mistake in the command line.
+`;
 
 function pattern(text: string): string {
   if (TYPE_PATTERN.test(text)) return text;
@@ -54,7 +63,7 @@ async function tail(remote: Remote, { type, since }: Options): Promise<number> {
   // head, less: who has seen enough. written() hears of it too.
   process.stdout.on("error", () => stop.abort());
   void firstStopSignal().then(() => stop.abort());
-  const messages = clientOf(remote).streamTexts({
+  const messages = clientOf(remote, { retriesMax: RESTART_RETRIES_MAX }).streamTexts({
     ...(type === undefined ? {} : { type }),
     ...(since === undefined ? {} : { since: rfc3339(since) }),
     signal: stop.signal,

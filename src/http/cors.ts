@@ -3,8 +3,9 @@
 
 export type HeaderFields = Readonly<Record<string, string>>;
 
+/** Date: a client that puts the inbox and a stream together goes by the server's clock. */
 const EXPOSED =
-  "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, ETag";
+  "X-Request-Id, X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, Retry-After, ETag, Date";
 const REQUEST_HEADERS =
   "Content-Type, X-API-Key, Authorization, Idempotency-Key, X-Request-Id, Last-Event-ID, ce-specversion, ce-id, " +
   "ce-source, ce-type";

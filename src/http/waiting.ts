@@ -22,7 +22,7 @@ export type Verdict = "empty" | "last" | "more";
 export type Question<T> = {
   readonly look: () => T | Promise<T>;
   readonly verdict: (result: T) => Verdict;
-  /** Of an empty result: when there may be something without a commit; null for never. */
+  /** Of a result: when there may be something without a commit; null for never. */
   readonly freeAtMs?: (result: T) => number | null;
   /** A look works on this thread, and may take long. */
   readonly isScan?: boolean;
@@ -236,7 +236,11 @@ export class Waiting {
         waiter.latest = result;
         this.#wakeAt(group, waiter);
         if (!waiter.isOver) return verdict;
-      } else if (waiter.isGone) question.undo?.(result);
+      } else {
+        // The others of the group did not look: what was taken may come back to them.
+        this.#wakeAt(group, { question, latest: result });
+        if (waiter.isGone) question.undo?.(result);
+      }
       group.waiters.delete(waiter);
       waiter.resolve(result);
       return verdict;
@@ -250,7 +254,7 @@ export class Waiting {
   }
 
   /** One timer for a group; what the latest look says counts. */
-  #wakeAt(group: Group, { question, latest }: Waiter): void {
+  #wakeAt(group: Group, { question, latest }: Pick<Waiter, "question" | "latest">): void {
     const atMs = question.freeAtMs?.(latest) ?? null;
     if (group.freeTimer !== null) clearTimeout(group.freeTimer);
     group.freeTimer = null;

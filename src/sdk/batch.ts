@@ -25,7 +25,11 @@ export interface SendAllOptions {
   readonly lingerMs?: number;
 }
 
-type Packed<E> = { readonly event: E; readonly text: string | null; readonly result: SentResult };
+/** `text: null`: it cannot be sent, and `result` says why. */
+type Packed<E> = { readonly event: E } & (
+  | { readonly text: string; readonly result: null }
+  | { readonly text: null; readonly result: SentResult }
+);
 type Source<E> = Iterable<E> | AsyncIterable<E>;
 
 const EVENTS_MAX = 1_000;
@@ -44,19 +48,31 @@ export async function* sendAll<E extends NewEvent<Types>, Types extends object =
   source: Source<E>,
   { signal, lingerMs = LINGER_MS }: SendAllOptions = {},
 ): AsyncGenerator<Sent<E>> {
-  for await (const packed of batches<E, Types>(source, lingerMs, signal)) {
-    const sent = await sendTexts(
-      connection,
-      packed.flatMap(({ text }) => (text === null ? [] : [text])),
-      packed.every(({ event, text }) => text === null || event.dedupId !== undefined),
-      signal,
-    );
-    let next = 0;
-    yield {
-      events: packed.map(({ event }) => event),
-      results: packed.map(({ text, result }) => (text === null ? result : (sent[next++] ?? result))),
-    };
+  for await (const batch of batches<E, Types>(source, lingerMs, signal)) {
+    const texts = batch.flatMap(({ text }) => (text === null ? [] : [text]));
+    const isIdempotent = batch.every(({ event, text }) => text === null || event.dedupId !== undefined);
+    let told = 0;
+    for await (const results of sendTexts(connection, texts, isIdempotent, signal)) {
+      const sent = withResults(batch.slice(told), results);
+      told += sent.events.length;
+      yield sent;
+    }
+    if (told < batch.length) yield withResults(batch.slice(told), []);
   }
+}
+
+/** The events that these results are of, and with them those that were not sent at all. */
+function withResults<E>(batch: readonly Packed<E>[], told: readonly SentResult[]): Sent<E> {
+  const events: E[] = [];
+  const results: SentResult[] = [];
+  let next = 0;
+  for (const { event, text, result } of batch) {
+    const own = text === null ? result : told[next++];
+    if (own === undefined) break;
+    events.push(event);
+    results.push(own);
+  }
+  return { events, results };
 }
 
 /** The source in groups that fit into one call each. */
@@ -108,7 +124,7 @@ function packed<E extends NewEvent<Types>, Types extends object>(
   event: E,
 ): { packed: Packed<E>; bytes: number } {
   const refused = (code: string, detail: string) => ({
-    packed: { event, text: null, result: { status: "rejected", code, detail } as const },
+    packed: { event, text: null, result: { status: "rejected", code, detail } } as const,
     bytes: 0,
   });
   try {
@@ -116,24 +132,23 @@ function packed<E extends NewEvent<Types>, Types extends object>(
     const bytes = byteLength(text) + 1;
     if (bytes + ENVELOPE_BYTES > BYTES_MAX)
       return refused("payload_too_large", "it is larger than a whole batch");
-    return { packed: { event, text, result: UNTOLD }, bytes };
+    return { packed: { event, text, result: null }, bytes };
   } catch (error) {
     return refused("malformed_json", error instanceof Error ? error.message : String(error));
   }
 }
 
-const UNTOLD: SentResult = { status: "rejected", code: "not_told", detail: "the server did not tell" };
-
-async function sendTexts(
+/** The results of one call after the other. */
+async function* sendTexts(
   connection: Connection,
   texts: readonly string[],
   isIdempotent: boolean,
   signal: AbortSignal | undefined,
-): Promise<SentResult[]> {
-  const results: SentResult[] = [];
+): AsyncGenerator<readonly SentResult[]> {
+  let done = 0;
   let limitMax = texts.length;
   let partMax = limitMax;
-  const part = () => texts.slice(results.length, results.length + partMax);
+  const part = () => texts.slice(done, done + partMax);
   /** Makes the part as large as the limit allows; true when that many fit at once. */
   const adapt = ({ problem: { limit, fits_now } }: TriggersError): boolean => {
     if (typeof limit === "number" && limit > 0) limitMax = Math.min(limitMax, limit);
@@ -141,15 +156,15 @@ async function sendTexts(
     partMax = fitsNow >= PART_EVENTS_MIN ? fitsNow : limitMax;
     return partMax === fitsNow;
   };
-  while (results.length < texts.length) {
+  while (done < texts.length) {
     const body = () => `{"events":[${part().join(",")}]}`;
     const ask = { method: "POST", path: "/api/events/batch", body, isIdempotent, signal, adapt } as const;
     const told = (await connection.ask(ask)).body.results;
     if (!Array.isArray(told) || told.length !== part().length) throw notThisService(202);
-    results.push(...(told as SentResult[]));
+    done += told.length;
     partMax = limitMax;
+    yield told as SentResult[];
   }
-  return results;
 }
 
 const encoder = new TextEncoder();

@@ -63,7 +63,10 @@ export class Triggers<Types extends object = AnyTypes> {
     }
   }
 
-  /** Any number of events, in calls of at most 1000 and 8 MiB. A rejected event spoils no other: see `rejected`. */
+  /**
+   * Any number of events, in calls of at most 1000 and 8 MiB. A rejected event spoils no other: see `rejected`. When a
+   * call fails, it rejects, and what became of the calls before is not told: `sendAll` tells after each.
+   */
   async sendBatch(
     events: Iterable<NewEvent<Types>>,
     options: { signal?: AbortSignal } = {},
@@ -107,14 +110,17 @@ export class Triggers<Types extends object = AnyTypes> {
     return takeLease<Types>(this.#connection, options);
   }
 
+  /** These events of a lease, or all of it, are done. Resolves with how many became so. */
   ackLease(leaseId: string, eventIds?: readonly string[]): Promise<number> {
     return ackLease(this.#connection, leaseId, eventIds);
   }
 
+  /** These events of a lease, or all of it, are for the next who asks, after `delaySeconds`. Resolves with how many. */
   releaseLease(leaseId: string, eventIds?: readonly string[], delaySeconds = 0): Promise<number> {
     return releaseLease(this.#connection, leaseId, eventIds, delaySeconds);
   }
 
+  /** The lease runs out `leaseSeconds` from now. Resolves with how many events it still holds. */
   extendLease(leaseId: string, leaseSeconds: number): Promise<number> {
     return extendLease(this.#connection, leaseId, leaseSeconds);
   }

@@ -48,6 +48,7 @@ export class Connection {
   readonly #url: string;
 
   constructor(options: ConnectionOptions) {
+    if (options.key === "") throw new TypeError("the key is missing");
     // The runtime's own error would repeat a key that no header can carry.
     if (!/^[\x21-\x7e]+$/.test(options.key))
       throw new TypeError("the key has white space or a character that an HTTP header cannot carry");
@@ -136,6 +137,11 @@ export class Connection {
     // Never earlier than told; the jitter comes on top.
     return isTooLong ? null : seconds * 1_000 + Math.min(ownMs, 100 + seconds * 100);
   }
+}
+
+/** Whether the server said that nothing of this call was stored: it refused it, or had no room for it. */
+export function saysNothingStored({ status, code }: TriggersError): boolean {
+  return NOTHING_STORED.includes(code) || (status >= 400 && status < 500);
 }
 
 /** A 500 is the server's mistake, and would be the same again. */

@@ -119,11 +119,13 @@ export class HeldLease {
     } catch (error) {
       // The last event was settled meanwhile: nothing is left to extend.
       if (this.#open.size === 0) return false;
-      this.#held.onError(error);
       const lost = lostOf(error, this.#open);
+      const isOurs = lost?.some((id) => this.#open.has(id)) ?? true;
+      // What was released before counts as lost to the server, and is no news here.
+      if (isOurs) this.#held.onError(error);
+      if (lost === null) return false;
       this.#lose(lost);
       // The rest of a lease of which others took a part goes on.
-      if (lost.length === 0) return false;
     }
     this.#endsMs = askedMs + leaseMs;
     return true;
@@ -143,11 +145,11 @@ export class HeldLease {
   }
 }
 
-/** What a refused extension says is gone; all of it when the server knows no such lease. */
-function lostOf(error: unknown, open: ReadonlyMap<string, unknown>): readonly string[] {
-  if (!(error instanceof TriggersError)) return [];
+/** What a refused extension says is gone, all of it when the server knows no such lease; null: it says nothing. */
+function lostOf(error: unknown, open: ReadonlyMap<string, unknown>): readonly string[] | null {
+  if (!(error instanceof TriggersError)) return null;
   if (error.status === 404) return [...open.keys()];
-  if (error.code !== "lease_expired") return [];
+  if (error.code !== "lease_expired") return null;
   const { lost } = error.problem;
   return Array.isArray(lost) ? lost.map(String) : [...open.keys()];
 }

@@ -1,6 +1,7 @@
 // Work by leases: events in hand, handled so many at a time, acknowledged or given back. What may surprise: a lease is
 // extended for as long as one of its events is in hand, so a slow handler is not raced by another consumer; an event
-// that was lost all the same has its handler's signal aborted. Everything is at least once.
+// that was lost all the same has its handler's signal aborted. Everything is at least once; an event that was leased 20
+// times and never acknowledged becomes a dead letter in the server.
 
 import type { Connection } from "./connection.ts";
 import { mayPass } from "./error.ts";
@@ -18,11 +19,11 @@ export interface WorkOptions<Types extends object = AnyTypes> {
   readonly leaseSeconds?: number;
   /** Handlers at one time; 1 unless told, which keeps the order of the events. */
   readonly concurrency?: number;
-  /** How long a failed event is left alone; 10 s doubled with each of its leases, up to an hour, unless told. */
+  /** How long a failed event is left alone, whole seconds up to 86400; 10 doubled with each lease, to 3600, unless told. */
   readonly releaseDelaySeconds?: (event: InboxEvent<Types>, error: unknown) => number;
   /** Aborted: no new lease; handlers that run go on to their end, what they have not begun is released. */
   readonly signal?: AbortSignal;
-  /** Hears what failed: a handler (with its event) or a call (null). Onto the console unless told. */
+  /** Hears what failed: a handler (with its event) or a call (null). Onto the console unless told. It must not throw. */
   readonly onError?: (error: unknown, event: InboxEvent<Types> | null) => void;
 }
 
@@ -54,7 +55,7 @@ const UNTOLD_LEASES_MAX = 8;
 
 /**
  * Handles events until the signal is aborted, and resolves when nothing is in hand any more. Rejects, likewise with
- * nothing in hand, when the server refuses for good: key, scope, or options.
+ * nothing in hand, when the server refuses for good (key, scope, or options), or when a callback of the options throws.
  */
 export async function work<Types extends object = AnyTypes>(
   connection: Connection,
@@ -73,6 +74,10 @@ class LeaseWorker<Types extends object> {
   readonly #leases = new Set<HeldLease>();
   #queue: Entry<Types>[] = [];
   #running = 0;
+  /** Aborted by the signal of the options, and when a callback of them throws. */
+  readonly #stop = new AbortController();
+  /** What it threw: nobody would hear of it where it was called. */
+  #broken: { readonly error: unknown } | null = null;
   #changed = withResolvers<void>();
   readonly #summary = { done: 0, failed: 0, returned: 0 };
 
@@ -80,25 +85,39 @@ class LeaseWorker<Types extends object> {
     this.#connection = connection;
     this.#handler = handler;
     this.#options = options;
-    this.#onError = options.onError ?? ((error) => console.error("zapier-triggers:", error));
-    this.#concurrency = Math.max(1, options.concurrency ?? 1);
+    const onError = options.onError ?? ((error) => console.error("zapier-triggers:", error));
+    this.#onError = (error, event) => this.#guarded(() => onError(error, event), undefined);
+    this.#concurrency = options.concurrency ?? 1;
+    // With none, or NaN, it would wait for ever and take nothing.
+    if (!(this.#concurrency >= 1)) throw new RangeError("concurrency must be 1 or more");
   }
 
   async run(): Promise<WorkSummary> {
     const { signal } = this.#options;
-    const wake = () => this.#wake();
-    signal?.addEventListener("abort", wake);
+    const end = () => this.#end();
+    if (signal?.aborted) end();
+    else signal?.addEventListener("abort", end, { once: true });
     try {
-      for (let failures = 0; !signal?.aborted; ) {
+      for (let failures = 0; !this.#isOver(); ) {
         if (this.#hasRoom()) failures = await this.#takeMore(failures);
         else await this.#changed.promise;
       }
     } finally {
       this.#giveBackQueue();
       while (this.#running > 0 || this.#leases.size > 0) await this.#changed.promise;
-      signal?.removeEventListener("abort", wake);
+      signal?.removeEventListener("abort", end);
     }
+    if (this.#broken !== null) throw this.#broken.error;
     return this.#summary;
+  }
+
+  #isOver(): boolean {
+    return this.#stop.signal.aborted;
+  }
+
+  #end(): void {
+    this.#stop.abort();
+    this.#wake();
   }
 
   #hasRoom(): boolean {
@@ -108,22 +127,20 @@ class LeaseWorker<Types extends object> {
 
   /** One lease. Returns how many calls in a row brought nothing in no time; throws what will not pass. */
   async #takeMore(failures: number): Promise<number> {
-    const { max = MAX, leaseSeconds = LEASE_SECONDS, type, signal } = this.#options;
+    const { max = MAX, leaseSeconds = LEASE_SECONDS, type } = this.#options;
+    const { signal } = this.#stop;
     const asked = { max, leaseSeconds, waitSeconds: WAIT_SECONDS, ...(type === undefined ? {} : { type }) };
     const startedMs = performance.now();
     let retryAfterMs = 0;
     try {
-      const { id, events } = await takeLease<Types>(this.#connection, {
-        ...asked,
-        ...(signal && { signal }),
-      });
+      const { id, events } = await takeLease<Types>(this.#connection, { ...asked, signal });
       if (id !== null && events.length > 0) {
         this.#begin(id, leaseSeconds, startedMs, events);
         return 0;
       }
       if (performance.now() - startedMs >= EMPTY_MS_MIN) return 0;
     } catch (error) {
-      if (signal?.aborted) return 0;
+      if (signal.aborted) return 0;
       if (!mayPass(error)) throw error;
       this.#onError(error, null);
       retryAfterMs = (error.retryAfterSeconds ?? 0) * 1_000;
@@ -151,7 +168,7 @@ class LeaseWorker<Types extends object> {
   }
 
   #fill(): void {
-    while (this.#running < this.#concurrency && !this.#options.signal?.aborted) {
+    while (this.#running < this.#concurrency && !this.#isOver()) {
       const entry = this.#queue.shift();
       if (entry === undefined) break;
       this.#running++;
@@ -181,8 +198,19 @@ class LeaseWorker<Types extends object> {
 
   #delaySeconds(event: InboxEvent<Types>, error: unknown): number {
     const own = this.#options.releaseDelaySeconds;
-    const seconds = own ? own(event, error) : 10 * 2 ** Math.min(20, (event.leaseCount ?? 1) - 1);
-    return own ? seconds : Math.min(3_600, seconds);
+    if (own !== undefined) return this.#guarded(() => own(event, error), 0);
+    return Math.min(3_600, 10 * 2 ** Math.min(20, (event.leaseCount ?? 1) - 1));
+  }
+
+  /** What the callback says; if it throws instead, `otherwise`, and the worker ends. */
+  #guarded<T>(callback: () => T, otherwise: T): T {
+    try {
+      return callback();
+    } catch (error) {
+      this.#broken ??= { error };
+      this.#end();
+      return otherwise;
+    }
   }
 
   #giveBackQueue(): void {

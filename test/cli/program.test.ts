@@ -27,15 +27,18 @@ describe("--help", () => {
       expect(line).toBeDefined();
       if (initial !== null) expect(line).toContain(`Default: ${initial}`);
     }
-    for (const command of ["serve", "keys", "openapi", "version"])
+    for (const command of ["serve", "keys", "send", "tail", "replay", "openapi", "version"])
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
   });
 
-  test.each(["serve", "keys", "keys create", "openapi", "version"])("is there for %s", async (command) => {
-    const { code, stdout } = await run(...command.split(" "), "--help");
-    expect(code).toBe(0);
-    expect(stdout).toContain(`Usage: zapier-triggers ${command}`);
-  });
+  test.each(["serve", "keys", "keys create", "send", "tail", "replay", "openapi", "version"])(
+    "is there for %s",
+    async (command) => {
+      const { code, stdout } = await run(...command.split(" "), "--help");
+      expect(code).toBe(0);
+      expect(stdout).toContain(`Usage: zapier-triggers ${command}`);
+    },
+  );
 });
 
 test.each(["version", "--version", "-V"])(

@@ -2,7 +2,7 @@
 // long or is over too soon there, with one whose answers are written here.
 
 import { afterAll, afterEach, beforeAll, describe, expect, test } from "bun:test";
-import path from "node:path";
+import { onTerminal } from "../help/command.ts";
 import { eventually } from "../help/eventually.ts";
 import { answer, type Receiver, refusingUrl, startReceiver } from "../help/receiver.ts";
 import { type Organization, runCommand, TestServer } from "../help/server.ts";
@@ -10,9 +10,6 @@ import { tempDir } from "../help/temp.ts";
 
 const UNKNOWN_ID = "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e53";
 const KEY = "zap_live_not_the_key_of_anybody";
-const PROGRAM = process.env.BIN
-  ? [path.resolve(process.env.BIN)]
-  : [process.execPath, path.join(import.meta.dir, "../../src/main.ts")];
 
 const elsewhere = tempDir();
 /** In a directory without a server; everything else is in `args` and `env`. */
@@ -247,48 +244,28 @@ describe("while the replay runs", () => {
     expect(stderr).toContain(said);
   });
 
-  /** The command on a terminal of its own, and what it shows there. */
-  function onTerminal(url: string) {
-    let shown = "";
-    const waiters: { text: string; resolve: () => void }[] = [];
-    const child = Bun.spawn([...PROGRAM, "replay", UNKNOWN_ID, "--since", "1h"], {
+  const replayOnTerminal = (url: string) =>
+    onTerminal(["replay", UNKNOWN_ID, "--since", "1h"], {
       cwd: elsewhere,
-      env: { PATH: process.env.PATH ?? "", ZAPIER_TRIGGERS_URL: url, ZAPIER_TRIGGERS_KEY: KEY },
-      terminal: {
-        cols: 100,
-        rows: 10,
-        data(_terminal, bytes) {
-          shown += new TextDecoder().decode(bytes);
-          for (const { text, resolve } of waiters) if (shown.includes(text)) resolve();
-        },
-      },
+      env: { ZAPIER_TRIGGERS_URL: url, ZAPIER_TRIGGERS_KEY: KEY },
     });
-    return {
-      child,
-      shown: () => shown,
-      async shows(text: string): Promise<void> {
-        if (shown.includes(text)) return;
-        await new Promise<void>((resolve) => waiters.push({ text, resolve }));
-      },
-    };
-  }
 
   test("on a terminal one line tells how far it is, and is gone at the end", async () => {
-    const terminal = onTerminal(stub(running(), () => running(0.5), done).url);
+    const terminal = replayOnTerminal(stub(running(), () => running(0.5), done).url);
     expect(await terminal.child.exited).toBe(0);
-    await terminal.shows("}");
+    await terminal.shown.shows("}");
     terminal.child.terminal?.close();
-    expect(terminal.shown()).toStartWith(
+    expect(terminal.shown.text).toStartWith(
       "\r25 %, 25 in the queue\u001b[K\r50 %, 50 in the queue\u001b[K\r\u001b[K{",
     );
   });
 
   test("Ctrl-C ends the waiting, and says that the replay goes on", async () => {
-    const terminal = onTerminal(stub(running(), () => running(0.5)).url);
-    await terminal.shows("50 %");
-    terminal.child.terminal?.write("\u0003");
+    const terminal = replayOnTerminal(stub(running(), () => running(0.5)).url);
+    await terminal.shown.shows("50 %");
+    terminal.type("\u0003");
     expect(await terminal.child.exited).toBe(130);
-    await terminal.shows(`The replay goes on in the server: GET /api/replays/${UNKNOWN_ID}.`);
+    await terminal.shown.shows(`The replay goes on in the server: GET /api/replays/${UNKNOWN_ID}.`);
     terminal.child.terminal?.close();
   });
 });

@@ -1,14 +1,9 @@
 // The real server as a process of its own: from source, or the executable named by BIN. It listens on a free port,
 // over a directory of its own, and is waited for by its own words.
 
-import path from "node:path";
 import { type ServerProcess, startProcess } from "../../scripts/listening.ts";
+import { PROGRAM } from "./command.ts";
 import { tempDir } from "./temp.ts";
-
-const root = path.join(import.meta.dir, "../..");
-const command = process.env.BIN
-  ? [path.resolve(process.env.BIN)]
-  : [process.execPath, path.join(root, "src/main.ts")];
 
 export type Answer = {
   readonly status: number;
@@ -46,7 +41,7 @@ export class TestServer {
   /** Resolves when the server says that it listens; rejects with what it said when it does not come up. */
   static async start({ dataDir = tempDir(), env = {} }: StartOptions = {}): Promise<TestServer> {
     const options = { cwd: dataDir, env: { DATA_DIR: dataDir, PORT: "0", ...env } };
-    return new TestServer(dataDir, await startProcess([...command, "serve"], options));
+    return new TestServer(dataDir, await startProcess([...PROGRAM, "serve"], options));
   }
 
   /** Calls with this key, or with none. */
@@ -88,7 +83,7 @@ export class TestServer {
 
 /** Runs a command of the executable to its end. */
 export async function runCommand(args: string[], dataDir: string, env: Record<string, string> = {}) {
-  const child = Bun.spawn([...command, ...args], {
+  const child = Bun.spawn([...PROGRAM, ...args], {
     cwd: dataDir,
     env: { PATH: process.env.PATH ?? "", DATA_DIR: dataDir, PORT: "0", LOG_FORMAT: "json", ...env },
     stdin: "ignore",

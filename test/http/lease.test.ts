@@ -113,6 +113,33 @@ describe("taking", () => {
     expect(ids(await second)).toEqual([body.id]);
   });
 
+  test("waits no longer than for a release with a delay, or a lease made shorter, though it was to be longer", async () => {
+    const { api, sent } = await filled(2);
+    const { lease_id } = (await lease(api, { lease_seconds: 3_600 })).body;
+    for (const [path, more, back] of [
+      ["release", { event_ids: [sent[0]], delay_seconds: 1 }, sent[0]],
+      ["extend", { lease_seconds: 1 }, sent[1]],
+    ] as const) {
+      const waiting = lease(api, { wait: 30 });
+      await gaugeIs(api, "waiting_calls", 1);
+      const startedMs = performance.now();
+      await api.post(`/api/inbox/${path}`, { lease_id, ...more });
+      expect([path, ids(await waiting)]).toEqual([path, [back ?? ""]]);
+      expect(performance.now() - startedMs).toBeLessThan(15_000);
+    }
+  });
+
+  test("gives what one of many who wait has let run out to another of them", async () => {
+    const { api } = await server.organization();
+    const waiting = [1, 2].map(() => lease(api, { wait: 30, lease_seconds: 1 }));
+    await gaugeIs(api, "waiting_calls", 2);
+    const startedMs = performance.now();
+    await api.post("/api/events", { type: "t", payload: 1 });
+    const taken = await Promise.all(waiting);
+    expect(taken.map((one) => one.body.events[0]?.lease_count).toSorted()).toEqual([1, 2]);
+    expect(performance.now() - startedMs).toBeLessThan(15_000);
+  });
+
   test("hands a new event to one of those who wait", async () => {
     const { api } = await server.organization();
     const waiters = Array.from({ length: 20 }, () => lease(api, { wait: 2 }));
@@ -163,6 +190,15 @@ describe("a lease", () => {
       { extended: 2, leased_until: expect.any(String) },
     ]);
     expect(extended.body.leased_until > taken.leased_until).toBe(true);
+  });
+
+  test("does not take back by an extension what was released of it", async () => {
+    const { api, sent } = await filled(2);
+    const { lease_id } = (await lease(api)).body;
+    await api.post("/api/inbox/release", { lease_id, event_ids: [sent[1]] });
+    const extended = await api.post("/api/inbox/extend", { lease_id, lease_seconds: 3_600 });
+    expect([extended.status, extended.body.extended]).toEqual([200, 1]);
+    expect(ids(await lease(api))).toEqual([sent[1] ?? ""]);
   });
 
   test("that ran out still works for what nobody else has", async () => {

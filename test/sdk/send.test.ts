@@ -319,6 +319,30 @@ describe("a batch", () => {
     expect(accepted).toEqual([500, 150, 200, 200, 150, 150]);
   });
 
+  test("that fails in a later part has told what became of the earlier ones", async () => {
+    const refuse: Answering = () =>
+      problem(429, "rate_limited", { limit: 200, fits_now: 0 }, { "retry-after": "0" });
+    const gone: Answering = () => problem(401, "expired_api_key");
+    const { triggers } = start(batch(inTurn(refuse, acceptAll(), gone)));
+    const told: unknown[] = [];
+    const sending = (async () => {
+      const bad = { type: "t", payloadText: "{" };
+      for await (const { events: sent, results } of triggers.sendAll([bad, ...events(300)]))
+        told.push([
+          sent.length,
+          results.map(({ status }) => status).filter((one) => one === "accepted").length,
+        ]);
+    })();
+    expect((await errorOf(sending)).code).toBe("expired_api_key");
+    expect(told).toEqual([[201, 200]]);
+  });
+
+  test("of nothing that can be sent is told without a call", async () => {
+    const { stub, triggers } = start(batch(acceptAll()));
+    expect(await triggers.sendBatch([{ type: "t", payloadText: "{" }])).toMatchObject({ rejected: 1 });
+    expect(stub.asked).toHaveLength(0);
+  });
+
   test("from a slow source does not wait to be full", async () => {
     const { stub, triggers } = start(batch(acceptAll()));
     const rest = Promise.withResolvers<void>();

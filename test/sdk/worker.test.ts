@@ -61,8 +61,9 @@ test("a worker leases, handles the oldest first, acknowledges, and waits for mor
   expect(await working).toEqual({ done: 3, failed: 0, returned: 0 });
   expect(handled).toEqual(["a", "b", "c"]);
   expect(stub.to(LEASE)[0]?.body).toEqual({ max: 2, lease_seconds: 60, type: "order.*", wait: 20 });
-  expect(idsOf(stub.to(ACK))).toEqual(["a", "b", "c"]);
-  expect(stub.to(ACK).map(({ body }) => body.lease_id)).toContain("l2");
+  // Each lease acknowledges its own: "b" waits for the answer to "a", and "c" of another lease may overtake it.
+  const of = (lease: string) => idsOf(stub.to(ACK).filter(({ body }) => body.lease_id === lease));
+  expect({ l1: of("l1"), l2: of("l2") }).toEqual({ l1: ["a", "b"], l2: ["c"] });
   expect(stub.to(RELEASE)).toHaveLength(0);
   expect(errors).toEqual([]);
 });
@@ -202,6 +203,23 @@ describe("a lease", () => {
     expect(errors).toMatchObject([{ code: "lease_expired" }]);
   });
 
+  test("of which an event was released before goes on without a word", async () => {
+    const { stub, stop, work, errors } = start([lease("l1", "a", "b")], {
+      [`POST ${EXTEND}`]: () => problem(409, "lease_expired", { extended: 1, lost: ["a"] }),
+    });
+    const gate = Promise.withResolvers<void>();
+    const working = work(({ id }) => (id === "a" ? Promise.reject(new Error("no a")) : gate.promise), {
+      leaseSeconds: 1,
+    });
+    // The second is due only if the first counted as done.
+    await stub.waitFor(EXTEND, 2);
+    gate.resolve();
+    await stub.waitFor(ACK, 1);
+    stop.abort();
+    expect(await working).toEqual({ done: 1, failed: 1, returned: 0 });
+    expect(errors.map(String)).toEqual(["Error: no a"]);
+  });
+
   test("that the server does not know any more is lost as a whole", async () => {
     const { stub, stop, work } = start([lease("l1", "a", "b")], {
       [`POST ${EXTEND}`]: () => problem(404, "not_found"),
@@ -285,6 +303,45 @@ describe("a server that has no time", () => {
     expect((await working).done).toBe(1);
     expect(errors).toMatchObject([{ code: "internal_error" }]);
   });
+});
+
+describe("a callback that throws ends the worker, with nothing left in hand, and what it threw is told:", () => {
+  const thrown = new Error("a mistake of the caller");
+  const fail = () => {
+    throw thrown;
+  };
+
+  test("onError, of a handler", async () => {
+    const { stub, work } = start([lease("l1", "a", "b")]);
+    expect(await work(() => Promise.reject(new Error("no a")), { onError: fail }).catch((one) => one)).toBe(
+      thrown,
+    );
+    expect(idsOf(stub.to(RELEASE)).toSorted()).toEqual(["a", "b"]);
+    expect(stub.to(LEASE)).toHaveLength(1);
+  });
+
+  test("onError, of a call", async () => {
+    const { stub, work } = start([lease("l1", "a")], {
+      [`POST ${ACK}`]: () => problem(500, "internal_error"),
+    });
+    expect(await work(() => {}, { onError: fail, concurrency: 1 }).catch((one) => one)).toBe(thrown);
+    expect(stub.to(ACK)).toHaveLength(1);
+  });
+
+  test("releaseDelaySeconds", async () => {
+    const { stub, work, errors } = start([lease("l1", "a", "b")]);
+    const working = work(() => Promise.reject(new Error("no a")), { releaseDelaySeconds: fail });
+    expect(await working.catch((one) => one)).toBe(thrown);
+    expect(stub.to(RELEASE).map(({ body }) => body.delay_seconds)).toEqual([0]);
+    expect(idsOf(stub.to(RELEASE))).toEqual(["a", "b"]);
+    expect(errors.map(String)).toEqual(["Error: no a"]);
+  });
+});
+
+test.each([0, Number.NaN, -1])("a worker of %p handlers is refused", async (concurrency) => {
+  const { stub, work } = start([lease("l1", "a")]);
+  expect(await work(() => {}, { concurrency }).catch((error) => error)).toBeInstanceOf(RangeError);
+  expect(stub.asked).toHaveLength(0);
 });
 
 test("a server that refuses for good ends the worker, with nothing left in hand", async () => {

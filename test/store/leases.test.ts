@@ -26,6 +26,9 @@ type ModelEvent = {
   times: number;
 };
 
+/** `over`: it was noticed that it ran out. */
+type ModelLease = { id: string; seqs: readonly number[]; untilMs: number; over: boolean };
+
 const types = fc.constantFrom("order.created", "order.paid", "user.made");
 const step = fc.oneof(
   {
@@ -71,7 +74,7 @@ class World {
   #open: Open;
   readonly #org: number;
   readonly events: ModelEvent[] = [];
-  readonly leases: { id: string; seqs: readonly number[]; untilMs: number }[] = [];
+  readonly leases: ModelLease[] = [];
   nowMs = START_MS;
 
   constructor(dir: string) {
@@ -130,11 +133,12 @@ class World {
       Object.assign(one, { held: { lease: id, untilMs }, last: id, times: one.times + 1 });
       expect(got.times[got.seqs.indexOf(one.seq)]).toBe(one.times);
     }
-    if (expected.length > 0) this.leases.push({ id, seqs: got.seqs, untilMs });
+    if (expected.length > 0) this.leases.push({ id, seqs: got.seqs, untilMs, over: false });
   }
 
   /** What ran out is noticed by a lease, so the model notices it there too. */
   #runOut(): void {
+    for (const lease of this.leases) lease.over ||= lease.untilMs <= this.nowMs;
     for (const one of this.events) {
       if (one.held !== null && one.held.untilMs <= this.nowMs) this.#comesBack(one);
     }
@@ -160,17 +164,22 @@ class World {
     const asked = one.part === null ? own : own.slice(0, one.part);
     const ids = one.part === null || one.kind === "extend" ? null : asked.map(({ id }) => id);
     const part = { org: this.#org, leaseId: lease.id, ids };
-    if (one.kind === "ack") this.ack(part, asked);
+    if (one.kind === "ack") this.ack(part, asked, lease);
     else if (one.kind === "release") this.release(part, asked, one.delaySeconds * 1000);
     else this.extend(lease, own);
   }
 
-  ack(part: { org: number; leaseId: string; ids: string[] | null }, asked: readonly ModelEvent[]): void {
+  ack(
+    part: { org: number; leaseId: string; ids: string[] | null },
+    asked: readonly ModelEvent[],
+    lease: ModelLease,
+  ): void {
     const outcome = run<LeaseOutcome>(this.#open.engine, { op: "ackLease", ...part });
     const lost = asked.filter(({ over, last }) => !over && last !== part.leaseId);
     expect(outcome.lost).toEqual(lost.map(({ id }) => id));
     for (const one of asked)
       if (!one.over && one.last === part.leaseId) Object.assign(one, { over: true, held: null });
+    lease.over ||= part.ids === null;
   }
 
   release(
@@ -189,11 +198,15 @@ class World {
     }
   }
 
-  extend(lease: { id: string; untilMs: number }, own: readonly ModelEvent[]): void {
+  /** What ran out is had back; what was released is not, while the rest of its lease goes on. */
+  extend(lease: ModelLease, own: readonly ModelEvent[]): void {
     const op = { op: "extendLease", org: this.#org, leaseId: lease.id, leaseMs: 20_000 } as const;
     const outcome = run<LeaseOutcome>(this.#open.engine, op);
-    const kept = own.filter(({ over, last }) => !over && last === lease.id);
+    const kept = own.filter(
+      ({ over, last, held }) => !over && last === lease.id && (held !== null || lease.over),
+    );
     expect(outcome.count).toBe(kept.length);
+    if (kept.length > 0) Object.assign(lease, { untilMs: this.nowMs + 20_000, over: false });
     for (const one of kept) one.held = { lease: lease.id, untilMs: this.nowMs + 20_000 };
   }
 }

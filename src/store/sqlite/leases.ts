@@ -239,6 +239,8 @@ export function prepareReleaseLease(ctx: Context) {
   const pause = (org: number, id: string, untilMs: number, events: readonly number[]) => {
     const lease = insertPause.get(id, org, untilMs, JSON.stringify(events))?.lease ?? 0;
     for (const event of events) hold.run(lease, event);
+    // Who waits has to learn of a time that may be before the one they wait for.
+    ctx.effects.readable.push(org);
   };
   return (part: Part & { delayMs: number; pauseId: string }): LeaseOutcome | "not_found" => {
     const held = find(part);
@@ -259,10 +261,14 @@ export function prepareExtendLease(ctx: Context) {
   return (op: { org: number; leaseId: string; leaseMs: number }): LeaseOutcome | "not_found" => {
     const held = find({ ...op, ids: null });
     if (held === "not_found") return held;
-    const leased = held.own.filter((row) => row.lease !== null);
+    // Of a lease that has not run out, only what was released is free: it is for others.
+    const isOver = held.lease.over === 1;
+    const leased = held.own.filter(({ lease, free }) => lease !== null && (free === 0 || isOver));
     for (const { event, free } of leased) if (free !== 0) hold.run(event);
     const untilMs = ctx.nowMs + op.leaseMs;
     if (leased.length > 0) extend.run(untilMs, held.lease.lease);
+    // Shortened: likewise.
+    if (untilMs < held.lease.until) ctx.effects.readable.push(op.org);
     return outcome(held, leased.length, untilMs);
   };
 }
