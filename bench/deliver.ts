@@ -2,125 +2,122 @@
 // its 202 an event is sent first, idle and under that load; and what a backlog of a million deliveries costs ingest.
 // Load generator (wrk, paced), server and receiver share the machine.
 
-import { mkdirSync } from "node:fs";
-import path from "node:path";
-import { type Load, load, median, requireWrk } from "./load.ts";
-import { machine } from "./machine.ts";
-import { buildTargets, callApi, startProduct, startScript, type Target } from "./target.ts";
+import { callApi, drained, metric, newOrganization } from "./rig/api.ts";
+import { type Benchmark, errorsAt, type Findings, type Table } from "./rig/benchmark.ts";
+import { LOAD_COLUMNS, load, loadCells, ofRounds, type Rounds, requireWrk } from "./rig/load.ts";
+import { Latencies, type Spread } from "./rig/numbers.ts";
+import { progress } from "./rig/progress.ts";
+import { inTurn, type Ratio, ratioOf, ratioText } from "./rig/rounds.ts";
+import { buildTargets, type Product, startProduct, startScript } from "./rig/target.ts";
 
-const ORGANIZATIONS = 50;
-const DURABILITY = "full";
-/** The load generator's connections. */
-const CLIENTS = 64;
-const SUSTAINED_SECONDS = 60;
-const SUSTAINED_PER_SECOND = 5_000;
-/** Tried for 15 s each, until the backlog grows. */
-const HIGHER_PER_SECOND = [6_000, 8_000, 10_000, 12_000];
-const HIGHER_SECONDS = 15;
-/** Sampled by events of this process's own, to an endpoint of its own. */
-const SAMPLES_PER_SECOND = 20;
-const IDLE_SAMPLES = 200;
-const BACKLOG = 1_000_000;
-const BACKLOG_ROUNDS = 3;
+/** The greatest wait of an idle sample for the webhook: then it is taken for lost. */
+const SAMPLE_MS_MAX = 30_000;
+const SAMPLED_EVERY_SECONDS = 5;
 
-type Spread = {
-  readonly p50Ms: number;
-  readonly p95Ms: number;
-  readonly p99Ms: number;
-  readonly samples: number;
+const usual = {
+  ...{ organizations: 50, clients: 64, warmSeconds: 5, warmPerSecond: 2_000 },
+  ...{ perSecond: 5_000, seconds: 60 },
+  /** Tried one after the other, until the backlog grows. */
+  ...{ higherPerSecond: [6_000, 8_000, 10_000, 12_000], higherSeconds: 15 },
+  /** By events of this process's own, to an endpoint of its own. */
+  ...{ samplesPerSecond: 20, idleSamples: 200 },
+  ...{ backlog: 1_000_000, backlogRounds: 3, backlogSeconds: 4 },
 };
+type DeliverOptions = Readonly<typeof usual>;
+const brief: DeliverOptions = {
+  ...{ organizations: 3, clients: 8, warmSeconds: 1, warmPerSecond: 200, perSecond: 300, seconds: 1 },
+  ...{ higherPerSecond: [], higherSeconds: 1, samplesPerSecond: 20, idleSamples: 5 },
+  ...{ backlog: 1_000, backlogRounds: 1, backlogSeconds: 1 },
+};
+
+export const deliver: Benchmark<DeliverOptions> = {
+  name: "deliver",
+  question:
+    "How many events a second are accepted, delivered and recorded, and how soon is an event sent first?",
+  usual,
+  brief,
+  measure,
+};
+
 type Sustained = {
   readonly perSecond: number;
   readonly seconds: number;
   readonly accepted: number;
   readonly errors: number;
   readonly delivered: number;
-  /** Due and not delivered, each five seconds. */
+  /** Due and not delivered, each five seconds and at the end. */
   readonly backlog: readonly number[];
   readonly flat: boolean;
   readonly firstAttempt: Spread;
 };
+type Backlog = {
+  readonly without: Rounds;
+  readonly with: Rounds;
+  readonly ratio: Ratio;
+  readonly waiting: number;
+};
 
-/** Measures and prints all of it. */
-export async function benchDeliver(): Promise<void> {
+async function measure(options: DeliverOptions): Promise<Findings> {
   requireWrk();
   await buildTargets();
-  const sink = await startScript("bench/sink.ts");
-  const product = await startProduct({
-    organizations: ORGANIZATIONS,
-    durability: DURABILITY,
-    receiverUrl: sink.url,
-  });
+  const { idle, sustained } = await sustainAll(options);
+  const backlog = await compareBacklog(options);
+  return findings(idle, sustained, backlog, options);
+}
+
+async function sustainAll(options: DeliverOptions) {
+  const { organizations, clients, samplesPerSecond } = options;
+  const sink = await startScript("sink.ts");
+  const product = await startProduct({ organizations, receiverUrl: sink.url });
   const sampler = await startSampler(product);
-  let idle: Spread;
-  const sustained: Sustained[] = [];
   try {
-    await load(product.url, { ...keysOf(product), clients: CLIENTS, seconds: 5, perSecond: 2_000 }); // warm
-    await drained(product);
-    idle = spread(await sampler.sample(IDLE_SAMPLES, SAMPLES_PER_SECOND));
-    console.log(`202 to first attempt, idle: ${told(idle)}`);
-    sustained.push(await sustain(product, sampler, SUSTAINED_PER_SECOND, SUSTAINED_SECONDS));
-    for (const perSecond of HIGHER_PER_SECOND) {
+    await load(product, { clients, seconds: options.warmSeconds, perSecond: options.warmPerSecond });
+    await drained(product.url);
+    progress("202 to first attempt, idle");
+    const idle = Latencies.of(await sampler.sample(options.idleSamples, samplesPerSecond)).spread();
+    const sustain = (perSecond: number, seconds: number) =>
+      sustainRate(product, sampler, { perSecond, seconds, clients, samplesPerSecond });
+    const sustained = [await sustain(options.perSecond, options.seconds)];
+    for (const perSecond of options.higherPerSecond) {
       if (!sustained.at(-1)?.flat) break;
-      sustained.push(await sustain(product, sampler, perSecond, HIGHER_SECONDS));
+      sustained.push(await sustain(perSecond, options.higherSeconds));
     }
+    return { idle, sustained };
   } finally {
     sampler.stop();
     await product.stop();
     await sink.stop();
   }
-  const backlog = await compareBacklog();
-  report({ idle, sustained, backlog });
 }
 
-function keysOf({ keysFile }: Target) {
-  return keysFile === undefined ? {} : { keysFile };
-}
+type Rate = Pick<DeliverOptions, "perSecond" | "seconds" | "clients" | "samplesPerSecond">;
 
 /** One rate for so long, and whether what is due stays about the same. */
-async function sustain(
-  product: Target,
-  sampler: Sampler,
-  perSecond: number,
-  seconds: number,
-): Promise<Sustained> {
-  const before = await deliveredTotal(product);
+async function sustainRate(product: Product, sampler: Sampler, rate: Rate): Promise<Sustained> {
+  const { perSecond, seconds, clients, samplesPerSecond } = rate;
+  progress(`${perSecond} events a second for ${seconds} s`);
+  const { url } = product;
+  const deliveredTotal = () => metric(url, 'webhook_deliveries_total{status="delivered"}');
+  const before = await deliveredTotal();
   const backlog: number[] = [];
-  const timer = setInterval(async () => backlog.push(await gauge(product, "deliveries_due")), 5_000);
-  const samples = sampler.sample(seconds * SAMPLES_PER_SECOND, SAMPLES_PER_SECOND);
-  const sent = await load(product.url, { ...keysOf(product), clients: CLIENTS, seconds, perSecond });
-  clearInterval(timer);
-  const left = await gauge(product, "deliveries_due");
-  const firstAttempt = spread(await samples);
-  await drained(product);
-  const accepted = Math.round(sent.requestsPerSecond * seconds);
-  const result: Sustained = {
-    ...{ perSecond, seconds, accepted, errors: sent.errors, backlog: [...backlog, left] },
-    delivered: (await deliveredTotal(product)) - before,
-    // Half a second's worth may be on its way; a growing backlog is many times that by the end.
-    flat: left < perSecond / 2 && accepted > perSecond * seconds * 0.98,
-    firstAttempt,
-  };
-  console.log(
-    `${perSecond}/s for ${seconds} s: accepted ${accepted}, delivered and recorded ${result.delivered}, errors ${sent.errors}, due each 5 s ${result.backlog.join(" ")}, ${result.flat ? "flat" : "NOT flat"}; 202 to first attempt ${told(firstAttempt)}`,
+  const timer = setInterval(
+    async () => backlog.push(await metric(url, "deliveries_due")),
+    SAMPLED_EVERY_SECONDS * 1_000,
   );
-  return result;
-}
-
-/** Waits until nothing is due. */
-async function drained(product: Target): Promise<void> {
-  while ((await gauge(product, "deliveries_due")) > 0) await Bun.sleep(250);
-}
-
-async function deliveredTotal(product: Target): Promise<number> {
-  return gauge(product, 'webhook_deliveries_total{status="delivered"}');
-}
-
-async function gauge(product: Target, name: string): Promise<number> {
-  const text = await (await fetch(`${product.url}/metrics`)).text();
-  const line = text.split("\n").find((one) => one.startsWith(`${name} `));
-  if (line === undefined) throw new Error(`no metric ${name}`);
-  return Number(line.slice(name.length + 1));
+  const samples = sampler.sample(seconds * samplesPerSecond, samplesPerSecond);
+  const sent = await load(product, { clients, seconds, perSecond });
+  clearInterval(timer);
+  const left = await metric(url, "deliveries_due");
+  const firstAttempts = await samples;
+  await drained(url);
+  return {
+    ...{ perSecond, seconds, accepted: sent.requests, errors: sent.errors, backlog: [...backlog, left] },
+    // Without the samples. It may be more than was accepted: wrk's last requests, whose answers it did not wait for.
+    delivered: (await deliveredTotal()) - before - firstAttempts.length,
+    // Half a second's worth may be on its way; a growing backlog is many times that by the end.
+    flat: left < perSecond / 2 && sent.requests > perSecond * seconds * 0.98,
+    firstAttempt: Latencies.of(firstAttempts).spread(),
+  };
 }
 
 type Sampler = {
@@ -130,7 +127,7 @@ type Sampler = {
 };
 
 /** An organization whose webhook is in this process: both ends of the measurement are one clock. */
-async function startSampler(product: Target): Promise<Sampler> {
+async function startSampler(product: Product): Promise<Sampler> {
   const arrived = new Map<string, (atMs: number) => void>();
   const server = Bun.serve({
     port: 0,
@@ -142,16 +139,18 @@ async function startSampler(product: Target): Promise<Sampler> {
       return new Response("ok");
     },
   });
-  const key = await product.newKey("Sampler");
+  const { key } = await newOrganization(product.url, "Sampler");
   await callApi(product.url, "/api/webhook/config", key, { webhook_url: server.url.href });
   let n = 0;
   const one = async (): Promise<number> => {
     const type = `sample.${n++}`;
-    const { promise, resolve } = Promise.withResolvers<number>();
+    const { promise, resolve, reject } = Promise.withResolvers<number>();
     arrived.set(type, resolve);
     await callApi(product.url, "/api/events", key, { type, payload: {} });
     const answeredMs = performance.now();
+    const timer = setTimeout(() => reject(new Error(`no webhook of ${type} came`)), SAMPLE_MS_MAX);
     const arrivedMs = await promise;
+    clearTimeout(timer);
     arrived.delete(type);
     // The webhook may come before the answer was read here: then nobody waited.
     return Math.max(0, arrivedMs - answeredMs);
@@ -169,68 +168,87 @@ async function startSampler(product: Target): Promise<Sampler> {
   };
 }
 
-function spread(values: readonly number[]): Spread {
-  const sorted = [...values].sort((a, b) => a - b);
-  const at = (share: number) =>
-    sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-  return { p50Ms: at(0.5), p95Ms: at(0.95), p99Ms: at(0.99), samples: sorted.length };
-}
-
-function told({ p50Ms, p95Ms, p99Ms, samples }: Spread): string {
-  return `p50 ${p50Ms.toFixed(2)} ms, p95 ${p95Ms.toFixed(2)} ms, p99 ${p99Ms.toFixed(2)} ms (${samples} samples)`;
-}
-
-type Backlog = {
-  readonly without: Load;
-  readonly with: Load;
-  readonly ratio: number;
-  readonly waiting: number;
-};
-
 /** Ingest into two servers in turn: one with a million deliveries held for a disabled endpoint, one without. */
-async function compareBacklog(): Promise<Backlog> {
-  const options = { organizations: ORGANIZATIONS, durability: DURABILITY, disabled: true } as const;
-  const fresh = await startProduct(options);
-  const loaded = await startProduct(options);
+async function compareBacklog(options: DeliverOptions): Promise<Backlog> {
+  const { organizations, clients, backlog, backlogRounds, backlogSeconds } = options;
+  const fresh = await startProduct({ organizations, disabled: true });
+  const loaded = await startProduct({ organizations, disabled: true });
   try {
-    let sent = 0;
-    while (sent < BACKLOG) {
-      const filled = await load(loaded.url, { ...keysOf(loaded), clients: 256, seconds: 10 });
-      sent += Math.round(filled.requestsPerSecond * 10);
-      process.stderr.write(`\rbacklog ${sent}   `);
+    let waiting = 0;
+    while (waiting < backlog) {
+      progress(`making a backlog: ${waiting} of ${backlog}`);
+      waiting += (await load(loaded, { clients: 256, seconds: backlog > 100_000 ? 10 : 1 })).requests;
     }
-    process.stderr.write("\r");
-    await load(fresh.url, { ...keysOf(fresh), clients: CLIENTS, seconds: 5 });
-    const pairs: { without: Load; with: Load }[] = [];
-    for (let round = 0; round < BACKLOG_ROUNDS; round++) {
-      const without = await load(fresh.url, { ...keysOf(fresh), clients: CLIENTS, seconds: 4 });
-      pairs.push({
-        without,
-        with: await load(loaded.url, { ...keysOf(loaded), clients: CLIENTS, seconds: 4 }),
-      });
-    }
-    const ratio = median(pairs.map((one) => one.with.requestsPerSecond / one.without.requestsPerSecond));
-    const middle = [...pairs].sort((a, b) => a.with.requestsPerSecond - b.with.requestsPerSecond)[
-      Math.floor(pairs.length / 2)
-    ];
-    if (!middle) throw new Error("no rounds");
-    return { ...middle, ratio, waiting: sent };
+    await load(fresh, { clients, seconds: options.warmSeconds });
+    const runs = [fresh, loaded].map((target) => () => load(target, { clients, seconds: backlogSeconds }));
+    const [without = [], beside = []] = await inTurn("backlog", backlogRounds, runs);
+    const ratio = ratioOf(beside, without, (one) => one.requestsPerSecond);
+    return { without: ofRounds(without), with: ofRounds(beside), ratio, waiting };
   } finally {
     await fresh.stop();
     await loaded.stop();
   }
 }
 
-function report(results: { idle: Spread; sustained: readonly Sustained[]; backlog: Backlog }): void {
-  const { backlog } = results;
-  console.log(
-    `ingest with ${backlog.waiting} deliveries held: ${Math.round(backlog.with.requestsPerSecond)}/s, p95 ${backlog.with.p95Ms.toFixed(1)} ms; without: ${Math.round(backlog.without.requestsPerSecond)}/s, p95 ${backlog.without.p95Ms.toFixed(1)} ms; median ratio ${backlog.ratio.toFixed(2)}`,
-  );
-  console.log(machine());
-  const directory = path.join(import.meta.dir, "results");
-  mkdirSync(directory, { recursive: true });
-  void Bun.write(
-    path.join(directory, "deliver.json"),
-    JSON.stringify({ machine: machine(), ...results }, null, 2),
-  );
+function findings(
+  idle: Spread,
+  sustained: readonly Sustained[],
+  backlog: Backlog,
+  { organizations, backlogRounds, backlogSeconds, perSecond }: DeliverOptions,
+): Findings {
+  const flat = sustained.filter((one) => one.flat).map((one) => one.perSecond);
+  const wrong = sustained.filter((one) => one.delivered < one.accepted);
+  return {
+    method: `${organizations} organizations with one endpoint each, a receiver in a process of its own, wrk paced. With a backlog: ${backlogRounds} rounds of ${backlogSeconds} s in turn.`,
+    tables: [rateTable(idle, sustained), backlogTable(backlog)],
+    figures: [
+      { name: "sustained, backlog flat", value: Math.max(0, ...flat), unit: "events/s" },
+      { name: "202 to first attempt, idle, p50", value: idle.p50Ms, unit: "ms" },
+      {
+        name: `202 to first attempt, ${perSecond}/s, p99`,
+        ...{ value: sustained[0]?.firstAttempt.p99Ms ?? Number.NaN, unit: "ms" },
+      },
+      {
+        name: `ingest with ${backlog.waiting} held, of without`,
+        value: backlog.ratio.median,
+        unit: "ratio",
+      },
+    ],
+    problems: [
+      ...sustained.flatMap((one) => errorsAt(`${one.perSecond}/s`, one.errors)),
+      ...wrong.map((one) => `${one.perSecond}/s: ${one.accepted} accepted, ${one.delivered} delivered`),
+      ...errorsAt("backlog", backlog.with.errors + backlog.without.errors),
+    ],
+    data: { idle, sustained, backlog },
+  };
+}
+
+function rateTable(idle: Spread, sustained: readonly Sustained[]): Table {
+  const times = ({ p50Ms, p95Ms, p99Ms, maxMs }: Spread) => [p50Ms, p95Ms, p99Ms, maxMs];
+  return {
+    title: "202 to first attempt, in ms, and what is due and not delivered",
+    columns: ["events/s", "s", "accepted", "delivered", "due, each 5 s", "p50", "p95", "p99", "max"],
+    rows: [
+      ["idle", "", "", "", "", ...times(idle)],
+      ...sustained.map((one) => [
+        one.perSecond,
+        one.seconds,
+        one.accepted,
+        one.delivered,
+        `${one.backlog.join(" ")}${one.flat ? "" : " (not flat)"}`,
+        ...times(one.firstAttempt),
+      ]),
+    ],
+  };
+}
+
+function backlogTable(backlog: Backlog): Table {
+  return {
+    title: "Ingest with deliveries held",
+    columns: ["held", ...LOAD_COLUMNS, "of none"],
+    rows: [
+      [0, ...loadCells(backlog.without), ""],
+      [backlog.waiting, ...loadCells(backlog.with), ratioText(backlog.ratio)],
+    ],
+  };
 }

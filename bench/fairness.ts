@@ -1,31 +1,52 @@
 // Does an endpoint that hangs, fails or is slow cost the others anything? The time from an event's acceptance to its
 // first attempt at 20 healthy endpoints, alone and beside three sick ones, in turn, each on a fresh server.
 
-import { mkdirSync, readFileSync } from "node:fs";
-import { cpus } from "node:os";
-import path from "node:path";
-import { median } from "./load.ts";
-import { machine } from "./machine.ts";
-import { type Arrival, type Manner, machineMs, type Receivers, startReceivers } from "./receiver.ts";
-import { buildTargets, callApi, startProduct, type Target } from "./target.ts";
+import { callApi, newOrganization } from "./rig/api.ts";
+import type { Benchmark, Findings } from "./rig/benchmark.ts";
+import { medianSpread, type Spread } from "./rig/numbers.ts";
+import { processorTime, shares } from "./rig/processes.ts";
+import { progress } from "./rig/progress.ts";
+import { type Arrival, type Manner, machineMs, type Receivers, startReceivers } from "./rig/receiver.ts";
+import { PAYLOAD } from "./rig/requests.ts";
+import { buildTargets, type Product, startProduct } from "./rig/target.ts";
 
-const HEALTHY = 20;
 const SICK: readonly Manner[] = ["hanging", "failing", "slow"];
-/** Until the JIT has seen everything, the keys' hashes are cached, and the sick ones' first attempts hang. */
-const WARM_SECONDS = 5;
-/** Longer than WEBHOOK_TIMEOUT (15 s): attempts run into it within the measurement. */
-const SECONDS = 20;
-/** That count. */
-const ROUNDS = 3;
 /** For what is still on its way when the last event has been accepted. */
 const LATE_MAX_MS = 10_000;
 const MARK = 2;
 /** On a shared machine a round waits until others leave it alone, and does not count when they took more than this. */
 const OTHERS_MAX = 0.1;
-const QUIET_WAIT_MAX_MS = 60_000;
-const TRIES_MAX = 6;
 /** What cutting `created_at` to milliseconds adds to the time since then, on the average. */
 const CUT_MS = 0.5;
+
+const usual = {
+  healthy: 20,
+  /** Until the JIT has seen everything, the keys' hashes are cached, and the sick ones' first attempts hang. */
+  warmSeconds: 5,
+  /** Longer than WEBHOOK_TIMEOUT (15 s): attempts run into it within the measurement. */
+  seconds: 20,
+  /** That count: those that others left alone. */
+  rounds: 3,
+  triesMax: 6,
+  quietWaitSeconds: 60,
+};
+type FairnessOptions = Readonly<typeof usual>;
+const brief: FairnessOptions = {
+  healthy: 3,
+  warmSeconds: 0.5,
+  seconds: 1,
+  rounds: 1,
+  triesMax: 1,
+  quietWaitSeconds: 0,
+};
+
+export const fairness: Benchmark<FairnessOptions> = {
+  name: "fairness",
+  question: "Does an endpoint that hangs, fails or is slow cost the others anything?",
+  usual,
+  brief,
+  measure: measureAll,
+};
 
 /**
  * How the endpoints are arranged, and so which event goes where. Each endpoint gets as many deliveries a second in
@@ -37,7 +58,7 @@ type Variant = {
   readonly text: string;
   readonly perEndpointPerSecond: number;
   /** Makes an endpoint for each URL; gives the keys to publish with, in turn. */
-  arrange(product: Target, urls: readonly string[]): Promise<readonly string[]>;
+  arrange(product: Product, urls: readonly string[]): Promise<readonly string[]>;
 };
 
 const VARIANTS: readonly Variant[] = [
@@ -47,7 +68,7 @@ const VARIANTS: readonly Variant[] = [
     // 1 000 deliveries a second to the healthy ones.
     perEndpointPerSecond: 50,
     async arrange(product, urls) {
-      const key = await product.newKey("All");
+      const { key } = await newOrganization(product.url, "All");
       for (const url of urls) await callApi(product.url, "/api/endpoints", key, { url });
       return [key];
     },
@@ -60,7 +81,7 @@ const VARIANTS: readonly Variant[] = [
     async arrange(product, urls) {
       const keys: string[] = [];
       for (const url of urls) {
-        const key = await product.newKey(`Organization ${keys.length}`);
+        const { key } = await newOrganization(product.url, `Organization ${keys.length}`);
         await callApi(product.url, "/api/webhook/config", key, { webhook_url: url });
         keys.push(key);
       }
@@ -69,7 +90,6 @@ const VARIANTS: readonly Variant[] = [
   },
 ];
 
-type Spread = { readonly p50Ms: number; readonly p95Ms: number; readonly p99Ms: number };
 /** Times of healthy endpoints' first attempts. */
 type Times = {
   /** From acceptance: `created_at`, as it stands in the event's id. With the commit. */
@@ -95,6 +115,7 @@ type Run = {
 };
 type Round = { readonly alone: Run; readonly beside: Run };
 type Result = {
+  readonly name: Variant["name"];
   readonly variant: string;
   readonly rounds: readonly Round[];
   /** How many of the rounds others left alone: the figures are of these, or of all when there is none. */
@@ -106,23 +127,22 @@ type Result = {
   readonly ratio: Times;
 };
 
-/** Measures and prints; the exit code is 1 when the mark is missed or an event never came. */
-export async function benchFairness(): Promise<void> {
+async function measureAll(options: FairnessOptions): Promise<Findings> {
   await buildTargets();
   const results: Result[] = [];
-  for (const variant of VARIANTS) results.push(await compare(variant));
-  report(results);
+  for (const variant of VARIANTS) results.push(await compare(variant, options));
+  return findings(results, options);
 }
 
-async function compare(variant: Variant): Promise<Result> {
+async function compare(variant: Variant, options: FairnessOptions): Promise<Result> {
+  const { rounds: roundsWanted, triesMax, quietWaitSeconds } = options;
   const rounds: Round[] = [];
-  for (let tries = 1; tries <= TRIES_MAX && rounds.filter(isUndisturbed).length < ROUNDS; tries++) {
-    await quiet();
-    const alone = await measure(variant, []);
-    console.log(`${variant.name}, alone, round ${tries}: ${told(alone)}`);
-    const beside = await measure(variant, SICK);
-    console.log(`${variant.name}, beside, round ${tries}: ${told(beside)}`);
-    rounds.push({ alone, beside });
+  for (let tries = 1; tries <= triesMax && rounds.filter(isUndisturbed).length < roundsWanted; tries++) {
+    if (quietWaitSeconds > 0) await quiet(quietWaitSeconds);
+    progress(`${variant.name}, alone, round ${tries}`);
+    const alone = await measure(variant, [], options);
+    progress(`${variant.name}, beside, round ${tries}`);
+    rounds.push({ alone, beside: await measure(variant, SICK, options) });
   }
   return summary(variant, rounds);
 }
@@ -132,8 +152,8 @@ function isUndisturbed({ alone, beside }: Round): boolean {
 }
 
 /** Until nothing else ran for two seconds, or for too long. */
-async function quiet(): Promise<void> {
-  for (const untilMs = machineMs() + QUIET_WAIT_MAX_MS; machineMs() < untilMs; ) {
+async function quiet(waitSecondsMax: number): Promise<void> {
+  for (const untilMs = machineMs() + waitSecondsMax * 1_000; machineMs() < untilMs; ) {
     const before = processorTime([]);
     await Bun.sleep(2_000);
     if (shares(before, processorTime([])).busy <= OTHERS_MAX) return;
@@ -141,23 +161,19 @@ async function quiet(): Promise<void> {
 }
 
 /** On a server of its own, with these sick endpoints beside the healthy ones. */
-async function measure(variant: Variant, manners: readonly Manner[]): Promise<Run> {
-  const healthy = await startReceivers(Array.from({ length: HEALTHY }, () => "healthy" as const));
+async function measure(variant: Variant, manners: readonly Manner[], options: FairnessOptions): Promise<Run> {
+  const healthy = await startReceivers(Array.from({ length: options.healthy }, () => "healthy" as const));
   const sick = await startReceivers(manners);
-  const product = await startProduct({
-    organizations: 0,
-    durability: "full",
-    receiverUrl: healthy.urls[0] ?? "",
-  });
+  const product = await startProduct({ receiverUrl: healthy.urls[0] ?? "" });
   try {
     const urls = [...healthy.urls, ...sick.urls];
     const keys = await variant.arrange(product, urls);
     // Events go round the keys, so each key's endpoints get the same whatever their number.
     const perSecond = variant.perEndpointPerSecond * keys.length;
-    await drive(product.url, keys, perSecond, WARM_SECONDS);
+    await drive(product.url, keys, perSecond, options.warmSeconds);
     await allArrived(healthy, 0);
     await Promise.all([healthy.take(), sick.take()]);
-    return await measured(product, keys, perSecond, healthy, sick);
+    return await measured(product, keys, { perSecond, seconds: options.seconds }, healthy, sick);
   } finally {
     // First the sick ones: the server's stop would wait for their answers.
     await sick.stop();
@@ -167,26 +183,28 @@ async function measure(variant: Variant, manners: readonly Manner[]): Promise<Ru
 }
 
 async function measured(
-  product: Target,
+  product: Product,
   keys: readonly string[],
-  perSecond: number,
+  { perSecond, seconds }: { readonly perSecond: number; readonly seconds: number },
   healthy: Receivers,
   sick: Receivers,
 ): Promise<Run> {
   const pids = [process.pid, product.pid, healthy.pid, sick.pid];
   const before = processorTime(pids);
-  const events = await drive(product.url, keys, perSecond, SECONDS);
+  const events = await drive(product.url, keys, perSecond, seconds);
   const { busy, others } = shares(before, processorTime(pids));
   // Organizations' events in turn: of the keys, those of the healthy endpoints come first.
   const awaited =
-    keys.length === 1 ? events.length * HEALTHY : events.filter((one) => one.key < HEALTHY).length;
+    keys.length === 1
+      ? events.length * healthy.urls.length
+      : events.filter((one) => one.key < healthy.urls.length).length;
   const outstanding = awaited - (await healthy.count());
   await allArrived(healthy, awaited);
   const arrivals = await healthy.take();
   const atSick = await sick.take();
   return {
     times: timesOf(events, arrivals),
-    eventsPerSecond: events.length / SECONDS,
+    eventsPerSecond: events.length / seconds,
     deliveries: arrivals.length,
     outstanding,
     missing: awaited - arrivals.length,
@@ -199,7 +217,7 @@ async function measured(
 function timesOf(events: readonly Sent[], arrivals: readonly Arrival[]): Times {
   const byId = new Map(events.map((one) => [one.id, one]));
   const since = (pick: (event: Sent) => number) =>
-    spread(
+    signedSpread(
       arrivals.flatMap(([, id, atMs]) => {
         const event = byId.get(id);
         return event === undefined ? [] : [atMs - pick(event)];
@@ -211,33 +229,6 @@ function timesOf(events: readonly Sent[], arrivals: readonly Arrival[]): Times {
     answered: since((event) => event.answeredMs),
     sent: since((event) => event.sentMs),
   };
-}
-
-type ProcessorTime = { readonly idleMs: number; readonly allMs: number; readonly ownMs: number };
-
-/** What all processors did so far, and these processes. */
-function processorTime(pids: readonly number[]): ProcessorTime {
-  const times = cpus().map((cpu) => cpu.times);
-  const sum = (of: (one: (typeof times)[number]) => number) =>
-    times.reduce((total, one) => total + of(one), 0);
-  return {
-    idleMs: sum((one) => one.idle),
-    allMs: sum((one) => one.idle + one.user + one.nice + one.sys + one.irq),
-    ownMs: pids.reduce((total, pid) => total + processMs(pid), 0),
-  };
-}
-
-/** User and system time of a process: fields 14 and 15 of its stat, in hundredths of a second. */
-function processMs(pid: number): number {
-  const text = readFileSync(`/proc/${pid}/stat`, "utf8");
-  const fields = text.slice(text.lastIndexOf(")") + 2).split(" ");
-  return (Number(fields[11]) + Number(fields[12])) * 10;
-}
-
-function shares(before: ProcessorTime, after: ProcessorTime): { busy: number; others: number } {
-  const allMs = after.allMs - before.allMs;
-  const busy = 1 - (after.idleMs - before.idleMs) / allMs;
-  return { busy, others: Math.max(0, busy - (after.ownMs - before.ownMs) / allMs) };
 }
 
 const countOf = (arrivals: readonly Arrival[], receiver: number) =>
@@ -279,8 +270,6 @@ async function drive(
   return await Promise.all(events);
 }
 
-const PAYLOAD = { order: 4711, customer: "c_83k2", total: "129.90", note: "x".repeat(140) };
-
 async function post(url: string, keys: readonly string[], key: number): Promise<Sent> {
   const sentMs = machineMs();
   const event = { type: "order.created", payload: PAYLOAD };
@@ -288,29 +277,23 @@ async function post(url: string, keys: readonly string[], key: number): Promise<
   return { id: String(id), key, sentMs, answeredMs: machineMs() };
 }
 
-function spread(values: readonly number[]): Spread {
+/** A webhook may be there before its 202 was read: then the time is below zero, which `Latencies` does not hold. */
+function signedSpread(values: readonly number[]): Spread {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (share: number) =>
     sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))] ?? Number.NaN;
-  return { p50Ms: at(0.5), p95Ms: at(0.95), p99Ms: at(0.99) };
+  return { p50Ms: at(0.5), p95Ms: at(0.95), p99Ms: at(0.99), maxMs: at(1), samples: sorted.length };
 }
 
 function summary(variant: Variant, rounds: readonly Round[]): Result {
   const undisturbed = rounds.filter(isUndisturbed);
   const counted = undisturbed.length > 0 ? undisturbed : rounds;
   const middle = (spread: (round: Round, from: keyof Times) => Spread): Times => {
-    const of = (from: keyof Times): Spread => {
-      const spreads = counted.map((round) => spread(round, from));
-      const each = (pick: (one: Spread) => number) => median(spreads.map(pick));
-      return {
-        p50Ms: each((one) => one.p50Ms),
-        p95Ms: each((one) => one.p95Ms),
-        p99Ms: each((one) => one.p99Ms),
-      };
-    };
+    const of = (from: keyof Times) => medianSpread(counted.map((round) => spread(round, from)));
     return { accepted: of("accepted"), answered: of("answered"), sent: of("sent") };
   };
   return {
+    name: variant.name,
     variant: variant.text,
     rounds,
     undisturbed: undisturbed.length,
@@ -321,50 +304,73 @@ function summary(variant: Variant, rounds: readonly Round[]): Result {
 }
 
 function ratio(a: Spread, b: Spread): Spread {
-  return { p50Ms: a.p50Ms / b.p50Ms, p95Ms: a.p95Ms / b.p95Ms, p99Ms: a.p99Ms / b.p99Ms };
+  return {
+    p50Ms: a.p50Ms / b.p50Ms,
+    p95Ms: a.p95Ms / b.p95Ms,
+    p99Ms: a.p99Ms / b.p99Ms,
+    maxMs: a.maxMs / b.maxMs,
+    samples: Math.min(a.samples, b.samples),
+  };
 }
 
-function told(run: Run): string {
+function findings(results: readonly Result[], { healthy, seconds }: FairnessOptions): Findings {
+  const runs = results.flatMap(({ name, rounds }) =>
+    rounds.flatMap(({ alone, beside }, i) => [
+      { where: `${name}, round ${i + 1}, alone`, run: alone },
+      { where: `${name}, round ${i + 1}, beside`, run: beside },
+    ]),
+  );
+  return {
+    method: `${healthy} healthy endpoints, and beside them one each that is ${SICK.join(", ")}; rounds of ${seconds} s each in turn, each on a fresh server; medians of the rounds that others left alone, and of their ratios.`,
+    tables: [
+      {
+        columns: ["variant", "from", "endpoints", "p50 ms", "p95 ms", "p99 ms"],
+        rows: results.flatMap((one) => FROM.flatMap((from) => rowsOf(one, from))),
+      },
+      {
+        columns: [
+          "run",
+          "events/s",
+          "deliveries",
+          "outstanding",
+          "missing",
+          "busy %",
+          "others %",
+          "at the sick",
+        ],
+        rows: runs.map(({ where, run }) => runRow(where, run)),
+      },
+    ],
+    figures: results.map((one) => ({
+      name: `${one.name}: median from acceptance, beside of alone`,
+      ...{ value: one.ratio.accepted.p50Ms, unit: "ratio", atMost: MARK },
+    })),
+    problems: runs
+      .filter(({ run }) => run.missing > 0 || run.deliveries === 0)
+      .map(({ where, run }) => `${where}: ${run.missing} deliveries never came, ${run.deliveries} came`),
+    data: results,
+  };
+}
+
+function runRow(where: string, run: Run) {
   const sick = Object.entries(run.sick).map(([manner, count]) => `${manner} ${count}`);
+  const { eventsPerSecond, deliveries, outstanding, missing, busy, others } = run;
+  const percent = (share: number) => Math.round(share * 100);
   return [
-    ...FROM.map((from) => `${from} ${numbers(run.times[from])}`),
-    `${run.eventsPerSecond} events/s, ${run.deliveries} deliveries, outstanding ${run.outstanding}, missing ${run.missing}`,
-    `busy ${percent(run.busy)}, others ${percent(run.others)}`,
-    ...(sick.length === 0 ? [] : [`first attempts at the sick: ${sick.join(", ")}`]),
-  ].join("; ");
-}
-
-const numbers = ({ p50Ms, p95Ms, p99Ms }: Spread) =>
-  [p50Ms, p95Ms, p99Ms].map((value) => value.toFixed(2)).join(" ");
-
-const percent = (share: number) => `${Math.round(share * 100)} %`;
-
-function report(results: readonly Result[]): void {
-  const text = machine();
-  const sick = SICK.join(", ");
-  const lines = [
-    `Healthy endpoints alone and beside sick ones. ${text}`,
-    `Built executable; ${HEALTHY} healthy endpoints, and beside them one each that is ${sick}; rounds of ${SECONDS} s each in turn, each on a fresh server; medians of the rounds, and of their ratios. Mark: ${MARK}x.`,
-    ...results.map(
-      (one) => `${one.variant}: ${one.undisturbed} of ${one.rounds.length} rounds undisturbed by others`,
-    ),
-    "",
-    "| variant | from | endpoints | p50 ms | p95 ms | p99 ms |",
-    "|---|---|---|---|---|---|",
-    ...results.flatMap((one) => FROM.flatMap((from) => rows(one, from))),
+    where,
+    eventsPerSecond,
+    deliveries,
+    outstanding,
+    missing,
+    percent(busy),
+    percent(others),
+    sick.join(", "),
   ];
-  console.log(lines.join("\n"));
-  const directory = path.join(import.meta.dir, "results");
-  mkdirSync(directory, { recursive: true });
-  void Bun.write(path.join(directory, "fairness.json"), JSON.stringify({ machine: text, results }, null, 2));
-  const isMissed = ({ ratio, rounds }: Result) =>
-    !(ratio.accepted.p50Ms <= MARK) || rounds.some((one) => one.alone.missing + one.beside.missing > 0);
-  if (results.some(isMissed)) process.exitCode = 1;
 }
 
-function rows(result: Result, from: keyof Times): string[] {
+function rowsOf(result: Result, from: keyof Times) {
   return (["alone", "beside", "ratio"] as const).map((which) => {
-    const cells = numbers(result[which][from]).split(" ").join(" | ");
-    return `| ${result.variant} | ${from} | ${which} | ${cells} |`;
+    const { p50Ms, p95Ms, p99Ms } = result[which][from];
+    return [result.name, from, which, p50Ms, p95Ms, p99Ms];
   });
 }

@@ -2,162 +2,203 @@
 // poll answers after the commit, and what idle streams cost in memory. One client process (this one) and the server share
 // the machine; what the client takes of it is told beside each figure.
 
-import { readFileSync } from "node:fs";
-import path from "node:path";
-import { machine } from "./machine.ts";
-import { buildTargets, startProduct, type Target } from "./target.ts";
+import { callApi, newOrganization } from "./rig/api.ts";
+import type { Benchmark, Findings, Table } from "./rig/benchmark.ts";
+import { Latencies, type Spread } from "./rig/numbers.ts";
+import { residentMib } from "./rig/processes.ts";
+import { progress } from "./rig/progress.ts";
+import { PAYLOAD } from "./rig/requests.ts";
+import { buildTargets, type Product, startProduct } from "./rig/target.ts";
 
-const PAYLOAD = { order: 4711, customer: "c_83k2", total: "129.90", note: "x".repeat(120) };
-const BATCHES = [1, 10, 100, 1_000];
-const BATCH_SECONDS = 5;
+/** Of batches; single events need more to keep the server busy. */
 const BATCH_CLIENTS = 8;
-const CONSUMERS = [1, 8, 32];
+const SINGLE_CLIENTS = 64;
 const LEASE_MAX = 100;
-const LEASE_EVENTS = 200_000;
-const WAKE_UPS = 500;
-const STREAMS = 1_000;
 
-type Api = { url: string; key: string };
+const usual = {
+  ...{ organizations: 50, batches: [1, 10, 100, 1_000], batchSeconds: 5 },
+  ...{ consumers: [1, 8, 32], leaseEvents: 200_000, wakeUps: 500, streams: 1_000 },
+};
+type InboxOptions = Readonly<typeof usual>;
+const brief: InboxOptions = {
+  ...{ organizations: 3, batches: [1, 100], batchSeconds: 1 },
+  ...{ consumers: [2], leaseEvents: 2_000, wakeUps: 10, streams: 10 },
+};
 
-async function call(api: Api, where: string, body: unknown): Promise<Record<string, unknown>> {
-  const response = await fetch(api.url + where, {
-    method: "POST",
-    headers: { "content-type": "application/json", "x-api-key": api.key },
-    body: typeof body === "string" ? body : JSON.stringify(body),
-  });
-  if (!response.ok) throw new Error(`${where}: ${response.status} ${await response.text()}`);
-  return (await response.json()) as Record<string, unknown>;
-}
+export const inbox: Benchmark<InboxOptions> = {
+  name: "inbox",
+  question: "How fast are batches, leases and long polls, and what do idle streams cost?",
+  usual,
+  brief,
+  measure,
+};
 
-/** Organizations in turn: the largest tier may send 100 000 events a minute, and this sends more. */
-async function organizations(product: Target, count: number): Promise<Api[]> {
-  const all: Api[] = [];
-  for (let n = 0; n < count; n++) all.push({ url: product.url, key: await product.newKey(`Queue ${n}`) });
-  for (const { key } of all) {
-    const shown = await fetch(`${product.url}/api/keys`, { headers: { "x-api-key": key } });
-    const { organization_id } = (await shown.json()) as { organization_id: string };
-    await fetch(`${product.url}/api/admin/organizations/${organization_id}`, {
-      method: "PATCH",
-      headers: { "content-type": "application/json" },
-      body: JSON.stringify({ rate_limit_per_minute: 10_000_000 }),
-    });
+type Api = { readonly url: string; readonly key: string };
+/** `client`: what this process took of one core. */
+type Throughput = { readonly of: number; readonly perSecond: number; readonly client: number };
+type Streams = {
+  readonly asked: number;
+  readonly open: number;
+  readonly beforeMib: number;
+  readonly afterMib: number;
+};
+
+async function measure(options: InboxOptions): Promise<Findings> {
+  await buildTargets();
+  const product = await startProduct({ organizations: options.organizations });
+  try {
+    const batches = await measureBatches(product, options);
+    const leases: Throughput[] = [];
+    for (const consumers of options.consumers) leases.push(await measureLeases(product, consumers, options));
+    const wakeUps = await measureWakeUps(product, options);
+    const streams = await measureStreams(product, options);
+    return findings(batches, leases, wakeUps, streams);
+  } finally {
+    await product.stop();
   }
-  return all;
 }
 
-async function benchBatches(apis: readonly Api[]): Promise<void> {
-  for (const size of BATCHES) {
-    const body =
-      size === 1
-        ? JSON.stringify({ type: "order.created", payload: PAYLOAD })
-        : JSON.stringify({ events: Array(size).fill({ type: "order.created", payload: PAYLOAD }) });
+async function organization({ url }: Product, name: string): Promise<Api> {
+  return { url, key: (await newOrganization(url, name)).key };
+}
+
+async function measureBatches({ url, keys }: Product, options: InboxOptions): Promise<Throughput[]> {
+  const results: Throughput[] = [];
+  const event = { type: "order.created", payload: PAYLOAD };
+  for (const size of options.batches) {
+    progress(`batches of ${size}`);
     const where = size === 1 ? "/api/events" : "/api/events/batch";
-    const endMs = performance.now() + BATCH_SECONDS * 1000;
+    const body = JSON.stringify(size === 1 ? event : { events: Array(size).fill(event) });
+    const endMs = performance.now() + options.batchSeconds * 1_000;
     let calls = 0;
     const one = async (client: number) => {
-      for (let n = client; performance.now() < endMs; n += 1) {
-        await call(apis[n % apis.length] as Api, where, body);
+      for (let n = client; performance.now() < endMs; n++) {
+        await callApi(url, where, keys[n % keys.length] ?? null, body);
         calls++;
       }
     };
-    const used = process.cpuUsage();
-    const startMs = performance.now();
-    await Promise.all(Array.from({ length: size === 1 ? 64 : BATCH_CLIENTS }, (_, client) => one(client)));
-    const seconds = (performance.now() - startMs) / 1000;
-    const perSecond = Math.round((calls * size) / seconds);
-    console.log(`batches of ${size}: ${perSecond} events/s${clientShare(used, seconds)}`);
-  }
-}
-
-function clientShare(used: NodeJS.CpuUsage, seconds: number): string {
-  const { user, system } = process.cpuUsage(used);
-  return ` (this client: ${Math.round((user + system) / 1e4 / seconds)} % of a core)`;
-}
-
-async function fill(api: Api, events: number): Promise<void> {
-  const body = JSON.stringify({ events: Array(1_000).fill({ type: "order.created", payload: PAYLOAD }) });
-  for (let n = 0; n < events; n += 1_000) await call(api, "/api/events/batch", body);
-}
-
-async function benchLeases(product: Target): Promise<void> {
-  for (const consumers of CONSUMERS) {
-    const [api] = await organizations(product, 1);
-    if (!api) throw new Error("no organization");
-    await fill(api, LEASE_EVENTS);
-    let done = 0;
-    const consume = async () => {
-      for (;;) {
-        const { lease_id, events } = await call(api, "/api/inbox/lease", { max: LEASE_MAX });
-        if (lease_id === null) return;
-        await call(api, "/api/inbox/ack", { lease_id });
-        done += (events as unknown[]).length;
-      }
-    };
-    const used = process.cpuUsage();
-    const startMs = performance.now();
-    await Promise.all(Array.from({ length: consumers }, consume));
-    const seconds = (performance.now() - startMs) / 1000;
-    console.log(
-      `lease and ack of ${LEASE_MAX} by ${consumers} consumers: ${Math.round(done / seconds)} events/s of ${done}${clientShare(used, seconds)}`,
+    const clients = size === 1 ? SINGLE_CLIENTS : BATCH_CLIENTS;
+    results.push(
+      await throughput(
+        size,
+        () => Promise.all(Array.from({ length: clients }, (_, n) => one(n))),
+        () => calls * size,
+      ),
     );
   }
+  return results;
 }
 
-/** From when the 202 was read here to when the poll's answer was: both clocks are this process's. */
-async function benchWakeUps(product: Target): Promise<void> {
-  const [api] = await organizations(product, 1);
-  if (!api) throw new Error("no organization");
+/** Does the work and relates what was done to the time that it took, here and by the clock. */
+async function throughput(of: number, work: () => Promise<unknown>, done: () => number): Promise<Throughput> {
+  const used = process.cpuUsage();
+  const startMs = performance.now();
+  await work();
+  const seconds = (performance.now() - startMs) / 1_000;
+  const { user, system } = process.cpuUsage(used);
+  return { of, perSecond: done() / seconds, client: (user + system) / 1e6 / seconds };
+}
+
+async function measureLeases(
+  product: Product,
+  consumers: number,
+  options: InboxOptions,
+): Promise<Throughput> {
+  progress(`lease and acknowledge by ${consumers} consumers`);
+  const { url, key } = await organization(product, `Queue of ${consumers}`);
+  const events = Array(1_000).fill({ type: "order.created", payload: PAYLOAD });
+  for (let n = 0; n < options.leaseEvents; n += 1_000)
+    await callApi(url, "/api/events/batch", key, { events });
+  let done = 0;
+  const consume = async () => {
+    for (;;) {
+      const { lease_id, events } = await callApi(url, "/api/inbox/lease", key, { max: LEASE_MAX });
+      if (lease_id === null) return;
+      await callApi(url, "/api/inbox/ack", key, { lease_id });
+      done += (events as unknown[]).length;
+    }
+  };
+  const all = () => Promise.all(Array.from({ length: consumers }, consume));
+  const result = await throughput(consumers, all, () => done);
+  if (done !== options.leaseEvents) throw new Error(`${done} of ${options.leaseEvents} events were leased`);
+  return result;
+}
+
+/** From sending the event to the poll's answer: both clocks are this process's. */
+async function measureWakeUps(product: Product, options: InboxOptions): Promise<Spread> {
+  const { url, key } = await organization(product, "Polled");
   const waits: number[] = [];
-  for (let n = 0; n < WAKE_UPS; n++) {
+  for (let n = 0; n < options.wakeUps; n++) {
+    progress(`long polls, ${n} of ${options.wakeUps}`);
     const since = new Date(Date.now() - 1).toISOString();
     const type = `wake.${n}`;
-    const poll = fetch(`${api.url}/api/inbox?type=${type}&wait=30&since=${since}`, {
-      headers: { "x-api-key": api.key },
+    const poll = fetch(`${url}/api/inbox?type=${type}&wait=30&since=${since}`, {
+      headers: { "x-api-key": key },
     }).then(async (response) => ({ body: await response.text(), atMs: performance.now() }));
     await Bun.sleep(5); // the poll is waiting by then
     const startMs = performance.now();
-    await call(api, "/api/events", { type, payload: n });
+    await callApi(url, "/api/events", key, { type, payload: n });
     const { body, atMs } = await poll;
     if (!body.includes(type)) throw new Error(`the poll answered ${body}`);
     waits.push(atMs - startMs);
   }
-  const sorted = waits.sort((a, b) => a - b);
-  const at = (share: number) => (sorted[Math.floor(sorted.length * share)] ?? Number.NaN).toFixed(2);
-  console.log(`long poll, from the POST to the poll's answer: p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`);
+  return Latencies.of(waits).spread();
 }
 
-async function benchStreams(product: Target): Promise<void> {
-  const [api] = await organizations(product, 1);
-  if (!api) throw new Error("no organization");
-  const before = residentMib(product.pid);
+async function measureStreams(product: Product, { streams: asked }: InboxOptions): Promise<Streams> {
+  progress(`${asked} idle streams`);
+  const { url, key } = await organization(product, "Streamed");
+  const beforeMib = residentMib(product.pid);
   const abort = new AbortController();
   const streams = await Promise.all(
-    Array.from({ length: STREAMS }, () =>
-      fetch(`${api.url}/api/inbox/stream`, { headers: { "x-api-key": api.key }, signal: abort.signal }),
+    Array.from({ length: asked }, () =>
+      fetch(`${url}/api/inbox/stream`, { headers: { "x-api-key": key }, signal: abort.signal }),
     ),
   );
   const open = streams.filter((one) => one.status === 200).length;
-  const after = residentMib(product.pid);
-  console.log(`${open} idle streams: ${after - before} MiB more resident memory (${before} -> ${after})`);
+  const afterMib = residentMib(product.pid);
   abort.abort();
+  return { asked, open, beforeMib, afterMib };
 }
 
-function residentMib(pid: number): number {
-  const kib = /VmRSS:\s+(\d+)/.exec(readFileSync(path.join("/proc", String(pid), "status"), "utf8"))?.[1];
-  return Math.round(Number(kib) / 1024);
-}
-
-/** Measures and prints all of it. */
-export async function benchInbox(): Promise<void> {
-  await buildTargets();
-  const product = await startProduct({ organizations: 0, durability: "full" });
-  try {
-    await benchBatches(await organizations(product, 50));
-    await benchLeases(product);
-    await benchWakeUps(product);
-    await benchStreams(product);
-  } finally {
-    await product.stop();
-  }
-  console.log(machine());
+function findings(
+  batches: readonly Throughput[],
+  leases: readonly Throughput[],
+  wakeUps: Spread,
+  streams: Streams,
+): Findings {
+  const rows = (title: string, of: string, all: readonly Throughput[]): Table => ({
+    title,
+    columns: [of, "events/s", "client, of a core"],
+    rows: all.map((one) => [one.of, Math.round(one.perSecond), one.client]),
+  });
+  const { open, asked, beforeMib, afterMib } = streams;
+  const eachKib = ((afterMib - beforeMib) * 1024) / open;
+  return {
+    method: `${SINGLE_CLIENTS} clients for single events, ${BATCH_CLIENTS} for batches; leases of ${LEASE_MAX}, each acknowledged whole.`,
+    tables: [
+      rows("Ingest by batches", "events a batch", batches),
+      rows("Lease and acknowledge", "consumers", leases),
+      {
+        title: "Long poll, from sending the event to the poll's answer",
+        columns: ["p50 ms", "p95 ms", "p99 ms", "max ms"],
+        rows: [[wakeUps.p50Ms, wakeUps.p95Ms, wakeUps.p99Ms, wakeUps.maxMs]],
+      },
+      {
+        title: "Idle streams",
+        columns: ["open", "MiB before", "MiB with them", "KiB each"],
+        rows: [[open, beforeMib, afterMib, eachKib]],
+      },
+    ],
+    figures: [
+      ...batches.map((one) => ({
+        name: `batches of ${one.of}`,
+        ...{ value: Math.round(one.perSecond), unit: "events/s" },
+      })),
+      { name: "long poll p99", value: wakeUps.p99Ms, unit: "ms" },
+      { name: "memory of an idle stream", value: eachKib, unit: "KiB" },
+    ],
+    problems: open === asked ? [] : [`${open} of ${asked} streams opened`],
+    data: { batches, leases, wakeUps, streams },
+  };
 }

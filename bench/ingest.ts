@@ -1,52 +1,62 @@
 // How fast is durable ingest, and how much of it is left of a bare Elysia that stores nothing? Both are built
-// executables, measured in turn within one run, on a database that grows meanwhile.
+// executables, measured in turn within one run, on a database that holds a million events and grows meanwhile.
 
-import { mkdirSync } from "node:fs";
-import path from "node:path";
-import { type Load, load, median, requireWrk } from "./load.ts";
-import { machine } from "./machine.ts";
-import { buildTargets, startBare, startProduct, type Target } from "./target.ts";
+import { type Benchmark, errorsAt, type Figure, type Findings } from "./rig/benchmark.ts";
+import { filledDir } from "./rig/filled.ts";
+import { LOAD_COLUMNS, load, loadCells, ofRounds, type Rounds, requireWrk, warmUp } from "./rig/load.ts";
+import { inTurn, type Ratio, ratioOf, ratioText } from "./rig/rounds.ts";
+import { buildTargets, startBare, startProduct, type Target } from "./rig/target.ts";
 
-export type IngestOptions = {
-  readonly clients: readonly number[];
-  readonly rounds: number;
-  readonly seconds: number;
-  readonly organizations: number;
-  readonly durability: "full" | "normal";
-};
-
-const usual: IngestOptions = {
+const usual = {
   clients: [1, 10, 64, 256],
   rounds: 5,
   seconds: 4,
+  warmSeconds: 3,
   organizations: 50,
-  durability: "full",
+  stored: 1_000_000,
+};
+type IngestOptions = Readonly<typeof usual>;
+const brief: IngestOptions = {
+  clients: [1, 16],
+  rounds: 1,
+  seconds: 1,
+  warmSeconds: 1,
+  organizations: 3,
+  stored: 3_000,
 };
 
-type Row = { readonly clients: number; readonly bare: Load; readonly product: Load; readonly ratio: number };
+export const ingest: Benchmark<IngestOptions> = {
+  name: "ingest",
+  question: "How much durable ingest is left of what bare Elysia answers, by clients?",
+  usual,
+  brief,
+  measure,
+};
 
-/** Measures and prints; returns the rows. */
-export async function benchIngest(options: IngestOptions = usual): Promise<readonly Row[]> {
+/** By clients; pictures.ts reads it back from the report. */
+export type IngestRow = {
+  readonly clients: number;
+  readonly bare: Rounds;
+  readonly product: Rounds;
+  readonly ratio: Ratio;
+};
+
+async function measure(options: IngestOptions): Promise<Findings> {
   requireWrk();
   await buildTargets();
+  const { organizations, stored, warmSeconds } = options;
   const bare = await startBare();
-  const product = await startProduct(options);
+  const data = await filledDir({ events: stored, liveDedupIds: stored, organizations });
+  const product = await startProduct({ data });
   try {
-    await warmUp(bare, product);
-    const rows: Row[] = [];
+    await warmUp([bare, product], warmSeconds);
+    const rows: IngestRow[] = [];
     for (const clients of options.clients) rows.push(await compare(bare, product, clients, options));
-    report(rows, options);
-    return rows;
+    return findings(rows, options);
   } finally {
     await bare.stop();
     await product.stop();
   }
-}
-
-/** Until the JIT has seen everything and each key's hash is cached. */
-async function warmUp(bare: Target, product: Target): Promise<void> {
-  for (const target of [bare, product])
-    await load(target.url, { ...loadOf(target), clients: 64, seconds: 3 });
 }
 
 async function compare(
@@ -54,59 +64,38 @@ async function compare(
   product: Target,
   clients: number,
   { rounds, seconds }: IngestOptions,
-): Promise<Row> {
-  const bareLoads: Load[] = [];
-  const productLoads: Load[] = [];
-  for (let round = 1; round <= rounds; round++) {
-    process.stderr.write(`\r${clients} clients, round ${round} of ${rounds}   `);
-    bareLoads.push(await load(bare.url, { ...loadOf(bare), clients, seconds }));
-    productLoads.push(await load(product.url, { ...loadOf(product), clients, seconds }));
-  }
-  process.stderr.write("\r");
-  const ratios = productLoads.map((one, i) => one.requestsPerSecond / (bareLoads[i]?.requestsPerSecond ?? 1));
-  return { clients, bare: middle(bareLoads), product: middle(productLoads), ratio: median(ratios) };
+): Promise<IngestRow> {
+  const runs = [bare, product].map((target) => () => load(target, { clients, seconds }));
+  const [ofBare = [], ofProduct = []] = await inTurn(`${clients} clients`, rounds, runs);
+  const ratio = ratioOf(ofProduct, ofBare, (one) => one.requestsPerSecond);
+  return { clients, bare: ofRounds(ofBare), product: ofRounds(ofProduct), ratio };
 }
 
-function loadOf(target: Target) {
-  return target.keysFile ? { keysFile: target.keysFile } : {};
-}
-
-/** Each figure's own median; errors are summed, never hidden. */
-function middle(loads: readonly Load[]): Load {
-  const of = (pick: (load: Load) => number) => median(loads.map(pick));
+function findings(rows: readonly IngestRow[], options: IngestOptions): Findings {
+  const { organizations, rounds, seconds, stored } = options;
   return {
-    clients: loads[0]?.clients ?? 0,
-    requestsPerSecond: of((one) => one.requestsPerSecond),
-    p50Ms: of((one) => one.p50Ms),
-    p95Ms: of((one) => one.p95Ms),
-    p99Ms: of((one) => one.p99Ms),
-    maxMs: of((one) => one.maxMs),
-    errors: loads.reduce((sum, one) => sum + one.errors, 0),
-  };
-}
-
-function report(rows: readonly Row[], options: IngestOptions): void {
-  const lines = [
-    `Durable ingest against bare Elysia. ${machine()}`,
-    `Both built executables; DURABILITY=${options.durability}; ${options.organizations} organizations, unique dedup ids, one delivery row an event (not sent); ${options.rounds} rounds of ${options.seconds} s in turn; medians.`,
-    "",
-    "| clients | server | requests/s | p50 ms | p95 ms | p99 ms | max ms | errors | of bare |",
-    "|---|---|---|---|---|---|---|---|---|",
-    ...rows.flatMap(({ bare, product, ratio }) => [
-      cells("bare", bare, ""),
-      cells("zapier-triggers", product, ratio.toFixed(2)),
+    method: `${organizations} organizations in turn, unique dedup ids, one delivery row an event (not sent), ${stored} events stored before; ${rounds} rounds of ${seconds} s in turn; medians.`,
+    tables: [
+      {
+        columns: ["clients", "server", ...LOAD_COLUMNS, "of bare"],
+        rows: rows.flatMap(({ clients, bare, product, ratio }) => [
+          [clients, "bare", ...loadCells(bare), ""],
+          [clients, "zapier-triggers", ...loadCells(product), ratioText(ratio)],
+        ]),
+      },
+    ],
+    figures: rows.map(
+      ({ clients, ratio }): Figure => ({
+        name: `ingest of bare, ${clients} clients`,
+        value: ratio.median,
+        unit: "ratio",
+      }),
+    ),
+    problems: rows.flatMap(({ clients, bare, product }) => [
+      ...errorsAt(`bare, ${clients} clients`, bare.errors),
+      ...errorsAt(`zapier-triggers, ${clients} clients`, product.errors),
+      ...(product.requestsPerSecond > 0 ? [] : [`${clients} clients: nothing was accepted`]),
     ]),
-  ];
-  console.log(lines.join("\n"));
-  const results = path.join(import.meta.dir, "results");
-  mkdirSync(results, { recursive: true });
-  void Bun.write(
-    path.join(results, "ingest.json"),
-    JSON.stringify({ machine: machine(), options, rows }, null, 2),
-  );
-}
-
-function cells(server: string, one: Load, ratio: string): string {
-  const ms = [one.p50Ms, one.p95Ms, one.p99Ms, one.maxMs].map((value) => value.toFixed(2)).join(" | ");
-  return `| ${one.clients} | ${server} | ${Math.round(one.requestsPerSecond)} | ${ms} | ${one.errors} | ${ratio} |`;
+    data: rows,
+  };
 }

@@ -2,7 +2,8 @@
 // their own. They note when the first attempt of each event came in. Run as a script by startReceivers.
 
 import { dlopen, ptr } from "bun:ffi";
-import { startProcess } from "../scripts/listening.ts";
+import { startProcess } from "../../scripts/listening.ts";
+import { whenStopped } from "./interrupted.ts";
 
 /** Takes it at once; answers 500 at once; takes it after a second; reads it and never answers. */
 export type Manner = "healthy" | "failing" | "slow" | "hanging";
@@ -29,6 +30,7 @@ export async function startReceivers(manners: readonly Manner[]): Promise<Receiv
     cwd: import.meta.dir,
     env: {},
   });
+  const release = whenStopped(() => child.kill("SIGKILL"));
   const ask = async (what: string) => (await fetch(url + what)).json();
   return {
     pid: child.pid,
@@ -38,6 +40,7 @@ export async function startReceivers(manners: readonly Manner[]): Promise<Receiv
     stop: async () => {
       child.kill();
       await child.exited;
+      release();
     },
   };
 }

@@ -50,10 +50,20 @@ function request()
   return wrk.format("POST", path, headers, body)
 end
 
+-- Latencies at rising percentiles, finer towards the end: rounds are put together from them.
+local function percentiles(latency)
+  local parts = {}
+  local function add(p) parts[#parts + 1] = string.format("[%.2f,%d]", p, latency:percentile(p)) end
+  for p = 1, 98 do add(p) end
+  for p = 990, 998 do add(p / 10) end
+  for p = 9990, 9999 do add(p / 100) end
+  return "[" .. table.concat(parts, ",") .. "]"
+end
+
 function done(summary, latency, requests)
   local e = summary.errors
   io.write(string.format(
-    '\nRESULT {"requests":%d,"duration_us":%d,"status_errors":%d,"socket_errors":%d,"p50_us":%d,"p95_us":%d,"p99_us":%d,"max_us":%d}\n',
+    '\nRESULT {"requests":%d,"duration_us":%d,"status_errors":%d,"socket_errors":%d,"max_us":%d,"percentiles":%s}\n',
     summary.requests, summary.duration, e.status, e.connect + e.read + e.write + e.timeout,
-    latency:percentile(50), latency:percentile(95), latency:percentile(99), latency.max))
+    latency.max, percentiles(latency)))
 end
