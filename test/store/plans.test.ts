@@ -69,7 +69,7 @@ const reads = (db: Database) => {
 
 /** Every write prepares its statements at the start; the start itself reads what it must know in memory. */
 const writes = (db: Database) => {
-  new Engine(db, createSecretBox([]), 1);
+  new Engine(db, createSecretBox([]), { durability: "normal", sealEvents: 1 });
 };
 
 /** Tables of some thousand rows, and what is no table. */
