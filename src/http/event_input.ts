@@ -6,7 +6,7 @@ import { assert } from "../base/assert.ts";
 import { parseRfc3339 } from "../base/time.ts";
 import type { NewEvent as StoredEvent } from "../store/store.ts";
 import { DELIVER_AHEAD_MS_MAX, isDedupId, isNewEvent, NewEvent, PAYLOAD_BYTES_MAX } from "../wire/event.ts";
-import { memberText } from "../wire/raw_json.ts";
+import { containerText } from "../wire/raw_json.ts";
 import { decodeText, parseJson, validate } from "./body.ts";
 import { HttpProblem, invalid } from "./problem.ts";
 
@@ -21,7 +21,8 @@ const ONE_KEY_DETAIL =
 export function parseEvent(bytes: Uint8Array, headers: Headers, nowMs: number): EventInput {
   const text = decodeText(bytes, headers);
   const value = parseJson(text, headers);
-  const payload = memberText(text, "payload");
+  // Beside the payload an event has only texts; one that has more is refused.
+  const payload = containerText(text, "payload");
   const event = eventInput(value, payload, nowMs);
   return event.dedupId === null ? { ...event, dedupId: idempotencyKey(headers) } : event;
 }

@@ -2,7 +2,7 @@
 
 import { describe, expect, test } from "bun:test";
 import fc from "fast-check";
-import { elementMemberTexts, memberText } from "../../src/wire/raw_json.ts";
+import { containerText, elementMemberTexts, memberText } from "../../src/wire/raw_json.ts";
 
 const space = fc.stringMatching(/^[ \t\r\n]{0,3}$/);
 const number = fc.constantFrom("0", "-0", "1.0", "1e400", "9007199254740993", "-12.50E+3", "1E-7", "10");
@@ -40,6 +40,34 @@ const member = fc.record({
   ),
   value,
   gap: space,
+});
+
+const scalar = fc.oneof(number, word, literal);
+const scalarMember = fc.record({ key: member.map(({ key }) => key), value: scalar, gap: space });
+const payloadMember = fc.record({
+  key: fc.constantFrom('"payload"', '"p\\u0061yload"'),
+  value,
+  gap: space,
+});
+
+test("a container among texts is cut out as any member is, also when it is there twice or spelt otherwise", () => {
+  fc.assert(
+    fc.property(fc.array(fc.oneof(scalarMember, payloadMember), { maxLength: 5 }), space, (members, gap) => {
+      const list = members.map((one) => `${one.gap}${one.key}${one.gap}:${one.gap}${one.value}${one.gap}`);
+      const text = `${gap}{${list.join(",") || gap}}${gap}`;
+      expect(containerText(text, "payload")).toBe(memberText(text, "payload"));
+    }),
+    { numRuns: 5_000 },
+  );
+});
+
+test("a container's text is looked for in any JSON, without an end or an error", () => {
+  fc.assert(
+    fc.property(value, (text) => {
+      containerText(text, "payload");
+    }),
+    { numRuns: 2_000 },
+  );
 });
 
 describe("the text of a member", () => {
