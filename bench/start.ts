@@ -1,4 +1,4 @@
-// How long from exec to the first 202, by what is stored? A start reads back the dedup ids that are alive.
+// How long from exec to the first 202, by what is stored? What it reads must not grow with that.
 
 import { rmSync } from "node:fs";
 import { callApi } from "./rig/api.ts";

@@ -3,7 +3,7 @@
 -- are never given again (AUTOINCREMENT): a late result of an erased endpoint must not meet the next one's row.
 --
 -- What the caller of an ingest waits for touches right edges only: events, deliveries. A random page costs
--- 2 KB of WAL each time. What needs another order (inbox, dedup, deliveries_due) is written later, in sorted
+-- 2 KB of WAL each time. What needs another order (inbox, deliveries_due) is written later, in sorted
 -- runs; up to where is a mark of each, and events above it are found by scanning the tail of `events`.
 
 CREATE TABLE marks (
@@ -187,10 +187,16 @@ CREATE TABLE inbox (
   PRIMARY KEY (org, status, event)
 ) STRICT, WITHOUT ROWID;
 
--- Sealed dedup records: runs sorted by hash. `run` is the seq of the last event of the run, which tells its age.
+-- Sealed dedup records in the order of acceptance, in blocks of 500, numbered in a row. All but the newest are full.
 CREATE TABLE dedup (
-  run INTEGER NOT NULL,
-  hash INTEGER NOT NULL,
-  event INTEGER NOT NULL,
-  PRIMARY KEY (run, hash, event)
-) STRICT, WITHOUT ROWID;
+  block INTEGER PRIMARY KEY,
+  last_event INTEGER NOT NULL, -- tells the block's age
+  hashes BLOB NOT NULL, -- each two 32-bit integers, the low one first, little-endian
+  events BLOB NOT NULL -- 64-bit floats, little-endian
+) STRICT;
+
+-- The tables of fingerprints that name the block of a hash, of full slices only (src/store/sqlite/dedup_slices.ts).
+CREATE TABLE dedup_parts (
+  part INTEGER PRIMARY KEY,
+  slots BLOB NOT NULL -- 32-bit integers, little-endian
+) STRICT;

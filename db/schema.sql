@@ -177,8 +177,13 @@ CREATE TABLE inbox (
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE dedup (
-  run INTEGER NOT NULL,
-  hash INTEGER NOT NULL,
-  event INTEGER NOT NULL,
-  PRIMARY KEY (run, hash, event)
-) STRICT, WITHOUT ROWID;
+  block INTEGER PRIMARY KEY,
+  last_event INTEGER NOT NULL, -- tells the block's age
+  hashes BLOB NOT NULL, -- each two 32-bit integers, the low one first, little-endian
+  events BLOB NOT NULL -- 64-bit floats, little-endian
+) STRICT;
+
+CREATE TABLE dedup_parts (
+  part INTEGER PRIMARY KEY,
+  slots BLOB NOT NULL -- 32-bit integers, little-endian
+) STRICT;

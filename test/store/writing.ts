@@ -8,9 +8,15 @@ import type { Endpoint, EndpointSettings } from "../../src/store/store.ts";
 
 export type Open = { readonly engine: Engine; readonly ids: IdSource };
 
+/** So that a few events fill slices of dedup ids, and several are written, read and thrown away. */
+const SMALL = { blockRecords: 2, sliceBlocks: 2, partSlots: 3, sliceParts: 2, partsWritten: 1 };
+
 /** Opens the file; `sealEvents` is how long a tail may grow. */
 export function open(file: string, sealEvents: number, encryptionKeys: readonly string[] = []): Open {
-  const opened = openEngine(file, { durability: "normal", encryptionKeys, sealEvents });
+  const opened = openEngine(file, {
+    ...{ durability: "normal", encryptionKeys, sealEvents },
+    dedup: { sizes: SMALL },
+  });
   if (opened.kind !== "opened") throw new Error(opened.detail);
   return { engine: opened.engine, ids: new IdSource(opened.lastSeq) };
 }

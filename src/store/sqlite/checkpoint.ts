@@ -18,8 +18,8 @@ const RESTART_WAIT_MS = 100;
 
 type Frames = { busy: number; log: number; checkpointed: number };
 
-/** Returns `checkpoint()`, to be called between groups; it does something only when it is time. */
-export function prepareCheckpoint(db: Database, busyMs: number): () => void {
+/** Returns `checkpoint()`, to be called between groups; it does something only when it is time, and says so. */
+export function prepareCheckpoint(db: Database, busyMs: number): () => boolean {
   const frames = db.prepare<Frames, []>("PRAGMA wal_checkpoint(NOOP)");
   let enough = PASSIVE_FRAMES_MIN;
   const passive = () => {
@@ -34,6 +34,10 @@ export function prepareCheckpoint(db: Database, busyMs: number): () => void {
       db.run(`PRAGMA busy_timeout = ${RESTART_WAIT_MS}`);
       db.run("PRAGMA wal_checkpoint(RESTART)");
       db.run(`PRAGMA busy_timeout = ${busyMs}`);
-    } else if (log - checkpointed >= enough) passive();
+      return true;
+    }
+    if (log - checkpointed < enough) return false;
+    passive();
+    return true;
   };
 }

@@ -8,7 +8,7 @@ import { createSecretBox, type SecretBox } from "../../base/secret_box.ts";
 import { prepareApply } from "./apply.ts";
 import { prepareCheckpoint } from "./checkpoint.ts";
 import { type Context, type IndexName, indexNames } from "./context.ts";
-import { Dedup } from "./dedup.ts";
+import { Dedup, type DedupOptions } from "./dedup.ts";
 import { Effects } from "./effects.ts";
 import { FanOut } from "./fan_out.ts";
 import { Frontiers } from "./frontiers.ts";
@@ -28,6 +28,7 @@ export type EngineOptions = {
   readonly encryptionKeys: readonly string[];
   /** How long the tail may grow before it is sealed. */
   readonly sealEvents?: number;
+  readonly dedup?: DedupOptions;
 };
 
 /** Opens, migrates and warms the database file. */
@@ -83,7 +84,7 @@ export type Committed = {
 
 export class Engine {
   readonly #ctx: Context;
-  readonly #checkpoint: () => void;
+  readonly #checkpoint: () => boolean;
   readonly #durability: Durability;
   readonly #sealEvents: number;
   readonly #apply: (op: Op) => OpResult;
@@ -94,19 +95,24 @@ export class Engine {
   /** Events above the mark of each index. */
   readonly #tail: Record<IndexName, number>;
   #lastSeq: number;
+  /** The last pause was used for sealing. */
+  #hasSealed = false;
 
   constructor(
     db: Context["db"],
     box: SecretBox,
-    { durability, sealEvents = SEAL_EVENTS }: Pick<EngineOptions, "durability" | "sealEvents">,
+    {
+      durability,
+      sealEvents = SEAL_EVENTS,
+      dedup: dedupOptions,
+    }: Pick<EngineOptions, "durability" | "sealEvents" | "dedup">,
   ) {
     this.#durability = durability;
     this.#sealEvents = sealEvents;
     const mark = db.prepare<{ value: number }, [string]>("SELECT value FROM marks WHERE name = +?");
     const markOf = (name: string) => mark.get(name)?.value ?? 0;
     const sealed = eachIndex((index) => markOf(markName(index)));
-    const dedup = new Dedup(db, markOf("dedup_seed"));
-    const nowMs = Date.now();
+    const dedup = new Dedup(db, markOf("dedup_seed"), dedupOptions);
     this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
     this.#ctx = {
       db,
@@ -115,10 +121,10 @@ export class Engine {
       fanOut: new FanOut(db),
       frontiers: new Frontiers(),
       effects: new Effects(),
-      nowMs,
+      nowMs: Date.now(),
       sealed,
     };
-    dedup.load(db, sealed.dedup, nowMs);
+    dedup.load(sealed.dedup);
     this.#apply = prepareApply(this.#ctx);
     this.#seals = prepareSeals(this.#ctx);
     this.#mark = prepareMark(this.#ctx);
@@ -177,10 +183,16 @@ export class Engine {
    * when the due index was sealed, which the delivery thread should hear of.
    */
   maintain(): boolean {
-    const seal = this.#longestTail();
+    let seal = this.#longestTail();
+    // In turn, when there is always a tail to seal: groups of 1 000 would otherwise let the WAL grow for ever.
+    const isTurnOfCheckpoint = this.#hasSealed;
+    this.#hasSealed = false;
     try {
-      if (seal) this.#sealTail(seal);
-      else this.#checkpoint();
+      if (isTurnOfCheckpoint && this.#checkpoint()) seal = undefined;
+      else if (seal) {
+        this.#sealTail(seal);
+        this.#hasSealed = true;
+      } else this.#checkpoint();
     } catch (error) {
       // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
       if (failureOf(error).failed === "defect") throw error;
@@ -216,6 +228,16 @@ export class Engine {
       work();
     } finally {
       if (this.#durability === "full") db.run("PRAGMA synchronous = FULL");
+    }
+  }
+
+  /** After the start: reads in small steps (0.5 ms) what ingests will ask for. True when there is more. */
+  readAhead(): boolean {
+    try {
+      return this.#ctx.dedup.readAhead();
+    } catch (error) {
+      if (failureOf(error).failed === "defect") throw error;
+      return false; // who needs it reads it
     }
   }
 

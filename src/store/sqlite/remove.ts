@@ -1,7 +1,7 @@
 // Takes events off the disk in small steps: retention and erasure. A step is one op in a group like any other, so
 // ingest waits for at most one step.
 
-import { firstSeqOfMs, isId, msOfSeq, seqOfId } from "../../base/id.ts";
+import { isId, msOfSeq, seqOfId } from "../../base/id.ts";
 import { prepareCancelWaiting } from "./ack.ts";
 import type { Context } from "./context.ts";
 import { DEDUP_WINDOW_MS } from "./dedup.ts";
@@ -82,21 +82,13 @@ export function preparePruneStep(ctx: Context) {
     `SELECT seq, org, type, ${statusSql("events.seq")} AS status FROM events
      WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT +?`,
   );
-  const oldestRun = ctx.db.prepare<{ run: number | null }, []>("SELECT min(run) AS run FROM dedup");
-  const dropRun = ctx.db.prepare<void, [number]>("DELETE FROM dedup WHERE run = +?");
-
   return (op: { afterSeq: number; beforeSeq: number; eventsMax: number }): Pruned => {
-    const run = oldestRun.get()?.run ?? null;
-    const runExpired = run !== null && run < firstSeqOfMs(ctx.nowMs - DEDUP_WINDOW_MS);
-    if (runExpired) {
-      dropRun.run(run);
-      ctx.dedup.dropRunsUpTo(run);
-    }
+    const moreExpired = ctx.dedup.deleteExpired(ctx.nowMs);
     const seen = look.all(op.afterSeq, op.beforeSeq, op.eventsMax);
     const over = seen.filter((one) => one.type === "" || OVER.includes(one.status));
     for (const { org, seq } of over) removeEvent(org, seq);
     const last = seen.at(-1)?.seq ?? op.afterSeq;
-    const done = seen.length < op.eventsMax && !runExpired;
+    const done = seen.length < op.eventsMax && !moreExpired;
     return { removed: over.length, nextSeq: done ? null : last };
   };
 }

@@ -1,7 +1,7 @@
 // The tables as drizzle sees them: types and the administration's reads. The truth is db/*.sql; a test compares
 // the two column by column. Drizzle has no word for STRICT, WITHOUT ROWID and partial indexes: those stand there.
 
-import { integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+import { blob, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
 
 export const marks = sqliteTable("marks", {
   name: text().primaryKey(),
@@ -160,8 +160,14 @@ export const inbox = sqliteTable(
   (table) => [primaryKey({ columns: [table.org, table.status, table.event] })],
 );
 
-export const dedup = sqliteTable(
-  "dedup",
-  { run: integer().notNull(), hash: integer().notNull(), event: integer().notNull() },
-  (table) => [primaryKey({ columns: [table.run, table.hash, table.event] })],
-);
+export const dedup = sqliteTable("dedup", {
+  block: integer().primaryKey(),
+  last_event: integer().notNull(),
+  hashes: blob().notNull(),
+  events: blob().notNull(),
+});
+
+export const dedupParts = sqliteTable("dedup_parts", {
+  part: integer().primaryKey(),
+  slots: blob().notNull(),
+});

@@ -44,6 +44,8 @@ class Writer {
   readonly #delivery: Channel | null;
   #waiting: Part[] = [];
   #scheduled = false;
+  #closed = false;
+  #readsAhead = false;
 
   constructor(engine: Engine, delivery: Channel | null) {
     this.#engine = engine;
@@ -53,6 +55,12 @@ class Writer {
   start(): void {
     listen(parentThread, (text: string) => (text === "close" ? this.#close() : this.#add("main", text)));
     if (this.#delivery) listen(this.#delivery, (text: string) => this.#add("delivery", text));
+  }
+
+  /** From the first event on, and in the turns of the loop that the groups leave: the start itself has other work. */
+  #readAhead(): void {
+    this.#readsAhead = true;
+    if (!this.#closed && this.#engine.readAhead()) setImmediate(() => this.#readAhead());
   }
 
   #add(from: Part["from"], text: string): void {
@@ -81,6 +89,8 @@ class Writer {
       this.#tell({ notice: new Effects().notice(this.#engine.sealedDue) });
     }
     if (this.#waiting.length > 0) this.#schedule();
+    if (!this.#readsAhead && parts.some(({ ops }) => ops.some(({ op }) => op === "ingest")))
+      this.#readAhead();
   }
 
   #takeGroup(): Part[] {
@@ -110,6 +120,7 @@ class Writer {
 
   #close(): void {
     while (this.#waiting.length > 0) this.#commitWaiting();
+    this.#closed = true;
     this.#engine.close();
     parentThread.postMessage("closed");
   }
