@@ -7,6 +7,7 @@ import type { Store } from "../store/store.ts";
 import type { Egress } from "../webhook/guard.ts";
 import type { Authenticator } from "./auth.ts";
 import type { HashGate } from "./key_hash.ts";
+import type { LargeAnswers } from "./large_answers.ts";
 import type { createAddressLimiter, Limiter } from "./limit.ts";
 import type { Streams } from "./streams.ts";
 import type { Waiting } from "./waiting.ts";
@@ -40,6 +41,8 @@ export type Deps = {
   readonly egress: Egress;
   /** Calls that wait for events. */
   readonly waiting: Waiting;
+  /** Answers that are made piece by piece. */
+  readonly largeAnswers: LargeAnswers;
   /** Streams of events that are open. */
   readonly streams: Streams;
   readonly metrics: Metrics;

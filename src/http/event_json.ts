@@ -2,16 +2,9 @@
 // key order and its escapes would change.
 
 import { rfc3339 } from "../base/time.ts";
-import type { EventWithDeliveries, InboxEvent, Lease } from "../store/store.ts";
+import type { EventWithDeliveries, InboxEvent, LeasedEvent } from "../store/store.ts";
 import { deliveryTold } from "./delivery_told.ts";
-import { listEndJson } from "./list_json.ts";
 import { timeOrNull } from "./time_told.ts";
-
-/** A page of the inbox. */
-export function pageJson(events: readonly InboxEvent[], nextCursor: string | null): string {
-  const list = events.map(inboxEventJson).join(",");
-  return `{"events":[${list}],${listEndJson(nextCursor)}}`;
-}
 
 /** One event with its deliveries. */
 export function eventJson(event: EventWithDeliveries): string {
@@ -25,11 +18,9 @@ export function inboxEventJson(event: InboxEvent): string {
   return `{${members(event)}}`;
 }
 
-/** A lease with its events. */
-export function leaseJson({ id, untilMs, events }: Lease): string {
-  const list = events.map((event) => `{${members(event)},"lease_count":${event.leaseCount}}`).join(",");
-  const head = JSON.stringify({ lease_id: id, leased_until: id === null ? null : rfc3339(untilMs) });
-  return `${head.slice(0, -1)},"events":[${list}]}`;
+/** An event of a lease. */
+export function leasedEventJson(event: LeasedEvent): string {
+  return `{${members(event)},"lease_count":${event.leaseCount}}`;
 }
 
 function members(event: InboxEvent): string {

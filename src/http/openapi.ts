@@ -29,6 +29,7 @@ function withoutServer(): Deps {
     keyLimiter: absent,
     egress: absent,
     waiting: absent,
+    largeAnswers: absent,
     streams: absent,
     metrics: createMetrics(
       () => absent,

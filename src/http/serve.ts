@@ -10,8 +10,10 @@ import { createApp } from "./app.ts";
 import { createAuthenticator } from "./auth.ts";
 import type { Deps, TestResult } from "./deps.ts";
 import { HashGate } from "./key_hash.ts";
+import { LargeAnswers } from "./large_answers.ts";
 import { createAddressLimiter, Limiter } from "./limit.ts";
 import { Streams } from "./streams.ts";
+import { Turns } from "./turns.ts";
 import { Waiting } from "./waiting.ts";
 
 /**
@@ -45,10 +47,14 @@ export function createHttpSide(config: Config, log: Log, store: Store, delivery:
     () => hashGate.hashesTotal,
   );
   const { onCacheLookup, registry } = metrics;
-  const waiting = new Waiting(store);
-  const streams = new Streams(store);
+  // One line for all: two would take two slices of each round.
+  const turns = new Turns();
+  const waiting = new Waiting(store, turns);
+  const streams = new Streams(store, turns);
+  const largeAnswers = new LargeAnswers(turns, log);
   gauge(registry, "waiting_calls", "Calls that wait for events (long polls).", () => waiting.size);
   gauge(registry, "open_streams", "Streams of events that are open.", () => streams.size);
+  gauge(registry, "large_answers", "Large answers that are being sent.", () => largeAnswers.size);
   const app = createApp({
     config,
     store,
@@ -58,6 +64,7 @@ export function createHttpSide(config: Config, log: Log, store: Store, delivery:
     keyLimiter: createAddressLimiter(),
     egress: egressOf(config.webhookAllowPrivate),
     waiting,
+    largeAnswers,
     streams,
     metrics,
     threadMetrics: async () => [await delivery.metrics()],

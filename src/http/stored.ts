@@ -26,6 +26,16 @@ export function refusedProblem(
       });
 }
 
+/** Observes how long each step of an iteration takes. */
+export function* timedSteps<T>(latency: Latency, steps: Iterable<T>): Generator<T> {
+  const iterator = steps[Symbol.iterator]();
+  for (;;) {
+    const step = timed(latency, () => iterator.next());
+    if (step.done === true) return;
+    yield step.value;
+  }
+}
+
 /** Runs a call into the store and observes its duration. */
 export function timed<T>(latency: Latency, run: () => T): T {
   const startedMs = performance.now();

@@ -1,5 +1,5 @@
 // Streams of events (server-sent events). A stream reads from the store only when its client takes more, so a slow one
-// holds no more than one page (1 MiB). Surprise: streams that ask for the same types share what a commit costs: one
+// holds no more than one page (128 KiB, or one event). Surprise: streams that ask for the same types share what a commit costs: one
 // listener, and one read and one text for all that stand at the same place. All of them share one timer, which runs only
 // while there is a stream.
 
@@ -13,7 +13,7 @@ import {
   type StreamPage,
 } from "./event_stream_text.ts";
 import { HttpProblem, type ProblemCode } from "./problem.ts";
-import { Turns } from "./turns.ts";
+import type { Turns } from "./turns.ts";
 
 const STREAMS_PER_ORGANIZATION_MAX = 2_000;
 const STREAMS_MAX = 10_000;
@@ -71,13 +71,14 @@ export class Streams {
   readonly #times: typeof DEFAULT_TIMES;
   readonly #groups = new Map<string, Group>();
   readonly #perOrganization = new Map<number, number>();
-  readonly #turns = new Turns();
+  readonly #turns: Turns;
   readonly #open = new Set<Stream>();
   #timer: Timer | null = null;
   #isClosed = false;
 
-  constructor(reads: Reads, times = DEFAULT_TIMES) {
+  constructor(reads: Reads, turns: Turns, times = DEFAULT_TIMES) {
     this.#reads = reads;
+    this.#turns = turns;
     this.#times = times;
   }
 

@@ -6,7 +6,7 @@
 
 import type { Store } from "../store/store.ts";
 import { HttpProblem } from "./problem.ts";
-import { Turns } from "./turns.ts";
+import type { Turns } from "./turns.ts";
 
 const WAITERS_PER_ORGANIZATION_MAX = 1_000;
 const WAITERS_MAX = 10_000;
@@ -70,12 +70,13 @@ export class Waiting {
   readonly #store: Pick<Store, "onReadable">;
   readonly #groups = new Map<string, Group>();
   readonly #perOrganization = new Map<number, number>();
-  readonly #turns = new Turns();
+  readonly #turns: Turns;
   readonly #ends = new Set<() => void>();
   #isClosed = false;
 
-  constructor(store: Pick<Store, "onReadable">) {
+  constructor(store: Pick<Store, "onReadable">, turns: Turns) {
     this.#store = store;
+    this.#turns = turns;
   }
 
   /** The first result that is not empty, or an empty one at the end. 429 when too many wait already. */

@@ -179,8 +179,18 @@ export type InboxQuery = {
   readonly afterSeq: number | null;
 };
 
-/** `nextSeq` continues the walk, null at its end. A page may be short, or empty, before the end. */
-export type InboxPage = { readonly events: readonly InboxEvent[]; readonly nextSeq: number | null };
+/**
+ * A part of a page: about a millisecond of reading, one snapshot. It may be empty. `next` continues the walk behind it,
+ * null at the walk's end; `isLast`: the page ends with it, which may be before `limit` and before the walk's end.
+ */
+export type Bite<Row, Key> = {
+  readonly rows: readonly Row[];
+  readonly next: Key | null;
+  readonly isLast: boolean;
+};
+
+/** `next` is the seq of the last event that was looked at. */
+export type InboxBite = Bite<InboxEvent, number>;
 
 /** Where a walk over deliveries stands: newest event first, and of one event by endpoint. */
 export type DeliveryKey = { readonly event: number; readonly endpoint: number };
@@ -205,7 +215,9 @@ export type LeasedEvent = InboxEvent & { readonly leaseCount: number };
 export type Lease = {
   readonly id: string | null;
   readonly untilMs: number;
-  readonly events: readonly LeasedEvent[];
+  readonly count: number;
+  /** Read on the way, the oldest first; at least one bite. What was deleted meanwhile is left out. */
+  readonly events: Iterable<Bite<LeasedEvent, null>>;
   readonly nextFreeAtMs: number | null;
 };
 
@@ -225,11 +237,7 @@ export type StreamPosition = { readonly seq: number; readonly appeared: number }
 
 export type StreamedEvent = { readonly event: InboxEvent; readonly position: StreamPosition };
 
-/** A page may be short, or empty, before the end. */
-export type DeliveryPage = {
-  readonly deliveries: readonly DeliveryWithAttempts[];
-  readonly next: DeliveryKey | null;
-};
+export type DeliveryBite = Bite<DeliveryWithAttempts, DeliveryKey>;
 
 export type ReplayInput = {
   /** By the time when the event was accepted. Null: up to now. */
@@ -269,7 +277,10 @@ export type EventEndpoint = {
   readonly waitsForEventId: string | null;
 };
 
-/** Synchronous reads on the caller's own read-only connection: they see every commit that was answered. */
+/**
+ * Synchronous reads on the caller's own read-only connection: they see every commit that was answered. What may be much
+ * is iterated: a step reads one bite, and what is committed between two is seen as between two pages.
+ */
 export interface Reads {
   keyRecord(keyId: string): KeyRecord | null;
   keysOf(org: number): readonly ApiKey[];
@@ -283,17 +294,19 @@ export interface Reads {
   /** Ordered by creation; `afterEndpoint` continues. Without the deleted ones. */
   endpoints(org: number, afterEndpoint: number, limit: number): readonly Endpoint[];
   event(org: number, id: string): EventWithDeliveries | null;
-  inbox(query: InboxQuery): InboxPage;
+  /** A page; at most 8 MiB of payloads, and 20 000 events looked at. */
+  inbox(query: InboxQuery): Iterable<InboxBite>;
   /** The position behind the newest event. */
   streamEnd(org: number): StreamPosition;
-  /** Events behind a position, at most `limit` and 1 MiB; `position` is where the next look begins. */
+  /** Events behind a position, at most `limit` and one bite; `position` is where the next look begins. */
   streamAfter(
     org: number,
     after: StreamPosition,
     type: string | null,
     limit: number,
   ): { readonly events: readonly StreamedEvent[]; readonly position: StreamPosition; readonly more: boolean };
-  deliveries(query: DeliveryQuery): DeliveryPage;
+  /** A page; at most 8 MiB, and the deliveries of 1 000 events looked at. */
+  deliveries(query: DeliveryQuery): Iterable<DeliveryBite>;
   delivery(org: number, id: string): DeliveryWithAttempts | null;
   /** Every endpoint of the organization, and the deleted ones that have a delivery; null: no such event. */
   eventEndpoints(org: number, eventId: string): readonly EventEndpoint[] | null;

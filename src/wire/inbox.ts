@@ -40,7 +40,11 @@ export const InboxPage = z
     events: z.array(InboxEvent),
     ...listEnd,
   })
-  .meta({ id: "InboxPage", description: "A page of the inbox. It ends early before it passes 8 MiB." });
+  .meta({
+    id: "InboxPage",
+    description:
+      "A page of the inbox. It ends early before it passes 8 MiB, and sooner while many large answers are being read.",
+  });
 
 export const StreamQuery = z.strictObject({
   type: inboxType,

@@ -2,6 +2,7 @@
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
 import { Streams } from "../../src/http/streams.ts";
+import { Turns } from "../../src/http/turns.ts";
 import type { InboxEvent, KeyRecord, StreamPosition } from "../../src/store/store.ts";
 import { gaugeIs } from "../help/gauge.ts";
 import { type Api, type Organization, TestServer } from "../help/server.ts";
@@ -219,7 +220,7 @@ describe("the machine behind", () => {
   };
   test("sends a comment when nothing comes, with its place when that has moved", async () => {
     const log = new Log();
-    const streams = new Streams(log, { heartbeatMs: 5, stuckMs: 60_000 });
+    const streams = new Streams(log, new Turns(), { heartbeatMs: 5, stuckMs: 60_000 });
     const one = open(streams, "a");
     const greeting = await one.text();
     expect(greeting).toMatch(/^retry: 1000\nid: \S+\n\n$/);
@@ -235,7 +236,7 @@ describe("the machine behind", () => {
 
   test("reads once for all that stand at the same place", async () => {
     const log = new Log();
-    const streams = new Streams(log);
+    const streams = new Streams(log, new Turns());
     const all = Array.from({ length: 500 }, () => open(streams));
     await Promise.all(all.map((one) => one.text()));
     const texts = Promise.all(all.map((one) => one.text()));
@@ -250,7 +251,7 @@ describe("the machine behind", () => {
 
   test("lets go a client that takes nothing while events wait, and says why", async () => {
     const log = new Log();
-    const streams = new Streams(log, { heartbeatMs: 5, stuckMs: 20 });
+    const streams = new Streams(log, new Turns(), { heartbeatMs: 5, stuckMs: 20 });
     const [slow, idle] = [open(streams), open(streams)];
     await slow.text();
     await idle.text();
@@ -277,7 +278,7 @@ describe("the machine behind", () => {
     ["other", "insufficient_scope"],
     ["disabled", "organization_disabled"],
   ])("ends a stream whose key may not read any more: %s", async (keyId, code) => {
-    const streams = new Streams(new Log(), { heartbeatMs: 5, stuckMs: 60_000 });
+    const streams = new Streams(new Log(), new Turns(), { heartbeatMs: 5, stuckMs: 60_000 });
     const [one, other] = [open(streams, null, 1, keyId), open(streams)];
     await one.text();
     await other.text();
@@ -290,7 +291,7 @@ describe("the machine behind", () => {
 
   test("opens 2 000 streams of an organization and 10 000 of all", async () => {
     const log = new Log();
-    const streams = new Streams(log);
+    const streams = new Streams(log, new Turns());
     const readers = Array.from(
       { length: 10_000 },
       (_, n) => open(streams, null, Math.floor(n / 2_000)).reader,

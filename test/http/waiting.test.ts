@@ -2,6 +2,7 @@
 
 import { expect, test } from "bun:test";
 import { HttpProblem } from "../../src/http/problem.ts";
+import { Turns } from "../../src/http/turns.ts";
 import { type Question, Waiting } from "../../src/http/waiting.ts";
 
 /** A list of what there is, and who is told when it grows. */
@@ -57,14 +58,14 @@ function seeing(shelf: Shelf, onLook: () => void = () => {}): Question<readonly 
 test("what is there is given at once, and nothing is left behind", async () => {
   const shelf = new Shelf();
   shelf.put("a");
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   expect(await waiting.wait(options(), taking(shelf))).toBe("a");
   expect([waiting.size, shelf.listeners]).toEqual([0, 0]);
 });
 
 test("what comes while the first look is under way is not missed", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   const { promise, resolve } = Promise.withResolvers<null>();
   let looks = 0;
   const question: Question<string | null> = {
@@ -79,7 +80,7 @@ test("what comes while the first look is under way is not missed", async () => {
 
 test("one item is taken by one, the first who waited, and the others do not look in vain", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   let looks = 0;
   const answers = Array.from({ length: 500 }, () =>
     waiting.wait(
@@ -105,7 +106,7 @@ test("one item is taken by one, the first who waited, and the others do not look
 
 test("a look that finds nothing speaks for all who ask the same", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   let looks = 0;
   const answers = Array.from({ length: 999 }, () =>
     waiting.wait(
@@ -126,7 +127,7 @@ test("a look that finds nothing speaks for all who ask the same", async () => {
 
 test("at most 1 000 of an organization and 10 000 of all wait; who finds something need not", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   const answers: Promise<unknown>[] = [];
   for (let n = 0; n < 10_000; n++) answers.push(waiting.wait(options(Math.floor(n / 1_000)), seeing(shelf)));
   const refused = async (org: number) => waiting.wait(options(org), seeing(shelf)).catch((error) => error);
@@ -144,7 +145,7 @@ test("at most 1 000 of an organization and 10 000 of all wait; who finds somethi
 
 test("a time at which something comes back wakes, without a commit", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   const freeAtMs = Date.now() + 20;
   const question: Question<string | null> = {
     look: () => (Date.now() >= freeAtMs ? "back" : null),
@@ -156,7 +157,7 @@ test("a time at which something comes back wakes, without a commit", async () =>
 
 test("at the deadline the answer is the latest empty look, and what a look under way brings is not lost", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   expect(await waiting.wait(options(1, "k", 5), seeing(shelf))).toEqual([]);
   const { promise, resolve } = Promise.withResolvers<string | null>();
   let looks = 0;
@@ -174,7 +175,7 @@ test("at the deadline the answer is the latest empty look, and what a look under
 
 test("what is found for a client that has gone is given back", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   const gone = new AbortController();
   const { promise, resolve } = Promise.withResolvers<string | null>();
   const undone: unknown[] = [];
@@ -197,7 +198,7 @@ test("what is found for a client that has gone is given back", async () => {
 
 test("a look that fails refuses the one it was for", async () => {
   const shelf = new Shelf();
-  const waiting = new Waiting(shelf);
+  const waiting = new Waiting(shelf, new Turns());
   let looks = 0;
   const failing: Question<null> = {
     look: () => {

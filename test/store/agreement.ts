@@ -6,7 +6,14 @@ import { deliveryId } from "../../src/store/sqlite/delivery_rows.ts";
 import { AdminReads } from "../../src/store/sqlite/read_admin.ts";
 import { DeliveryReads } from "../../src/store/sqlite/read_deliveries.ts";
 import { InboxReads } from "../../src/store/sqlite/read_inbox.ts";
-import type { Delivery, DeliveryKey, DeliveryQuery, InboxEvent, InboxQuery } from "../../src/store/store.ts";
+import type {
+  Bite,
+  Delivery,
+  DeliveryKey,
+  DeliveryQuery,
+  InboxEvent,
+  InboxQuery,
+} from "../../src/store/store.ts";
 import { deliveryStatuses, eventStatuses } from "../../src/wire/tiers.ts";
 import { expectAlike, expectAllAlike, expectSame } from "./alike.ts";
 import {
@@ -134,12 +141,24 @@ function pages(inbox: InboxReads, query: Omit<InboxQuery, "afterSeq">): readonly
   const events: InboxEvent[] = [];
   let afterSeq: number | null = null;
   do {
-    const page = inbox.inbox({ ...query, afterSeq });
-    expectSame(page.events.length <= query.limit, true);
-    events.push(...page.events);
-    afterSeq = page.nextSeq;
+    const { rows, next }: Page<InboxEvent, number> = wholePage(inbox.inbox({ ...query, afterSeq }));
+    expectSame(rows.length <= query.limit, true);
+    events.push(...rows);
+    afterSeq = next;
   } while (afterSeq !== null);
   return events;
+}
+
+type Page<Row, Key> = Omit<Bite<Row, Key>, "isLast">;
+
+/** All bites of a page, of which only the last one is marked so. */
+function wholePage<Row, Key>(bites: Iterable<Bite<Row, Key>>): Page<Row, Key> {
+  const all = [...bites];
+  expectSame(
+    all.map(({ isLast }) => isLast),
+    all.map((_, i) => i === all.length - 1),
+  );
+  return { rows: all.flatMap(({ rows }) => rows), next: all.at(-1)?.next ?? null };
 }
 
 type Filter = Omit<DeliveryQuery, "org" | "limit" | "after">;
@@ -193,9 +212,9 @@ function walk(reads: DeliveryReads, query: Omit<DeliveryQuery, "after">): readon
   const rows: Delivery[] = [];
   let after: DeliveryKey | null = null;
   do {
-    const page = reads.deliveries({ ...query, after });
-    expectSame(page.deliveries.length <= query.limit, true);
-    rows.push(...page.deliveries);
+    const page: Page<Delivery, DeliveryKey> = wholePage(reads.deliveries({ ...query, after }));
+    expectSame(page.rows.length <= query.limit, true);
+    rows.push(...page.rows);
     after = page.next;
   } while (after !== null);
   return rows;

@@ -61,10 +61,10 @@ const reads = (db: Database) => {
   const range = { org: 1, sinceMs: null, untilMs: null, limit: 5 };
   for (const endpointId of [null, "x"])
     for (const status of [null, ...deliveryStatuses])
-      deliveries.deliveries({ ...range, endpointId, status, eventId: null, after: null });
+      Array.from(deliveries.deliveries({ ...range, endpointId, status, eventId: null, after: null }));
   for (const statuses of [[], ...eventStatuses.map((status) => [status])])
     for (const order of ["asc", "desc"] as const)
-      inbox.inbox({ ...range, statuses, order, type: "a*", afterSeq: null });
+      Array.from(inbox.inbox({ ...range, statuses, order, type: "a*", afterSeq: null }));
 };
 
 /** Every write prepares its statements at the start; the start itself reads what it must know in memory. */

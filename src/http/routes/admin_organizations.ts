@@ -10,9 +10,9 @@ import { listQuery } from "../../wire/text.ts";
 import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import type { Deps } from "../deps.ts";
-import { linesStream } from "../lines_stream.ts";
 import { listJson } from "../list_json.ts";
 import { operation } from "../operation.ts";
+import { linePieces } from "../pieces.ts";
 import { HttpProblem } from "../problem.ts";
 import { hook } from "../route.ts";
 import { stored, timed } from "../stored.ts";
@@ -151,14 +151,12 @@ async function eraseOrganization(deps: Deps, call: Call<typeof erase>): Promise<
 }
 
 function exportOrganization(deps: Deps, call: Call<typeof exportAll>): Answer {
-  const { store, log } = deps;
+  const { store, largeAnswers, log } = deps;
   const { org, id } = organizationOf(deps, call);
-  const { requestId } = call;
-  log.info({ request_id: requestId, organization_id: id }, "organization exported");
-  const onError = (error: unknown) => log.error({ request_id: requestId, err: error }, "export broke off");
+  log.info({ request_id: call.requestId, organization_id: id }, "organization exported");
   return {
     status: 200,
-    body: linesStream(store.exportOrganization(org), onError),
+    body: largeAnswers.background(call, linePieces(store.exportOrganization(org))),
     mediaType: NDJSON,
     headers: { "content-disposition": `attachment; filename="organization-${id}.ndjson"` },
   };

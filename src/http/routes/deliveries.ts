@@ -1,17 +1,17 @@
 // /api/deliveries: what became of each event at each endpoint, and sending one again.
 
 import { Elysia } from "elysia";
-import type { DeliveryWithAttempts as StoredDelivery } from "../../store/store.ts";
+import type { DeliveryKey, DeliveryWithAttempts as StoredDelivery } from "../../store/store.ts";
 import { Delivery, DeliveryPage, DeliveryQuery, DeliveryWithAttempts } from "../../wire/delivery.ts";
 import { type Answer, type Call, json, type Kit } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import { attemptTold, deliveryTold } from "../delivery_told.ts";
 import type { Deps } from "../deps.ts";
-import { listEndJson } from "../list_json.ts";
 import { operation } from "../operation.ts";
+import { pagePieces } from "../pieces.ts";
 import { HttpProblem } from "../problem.ts";
 import { hook } from "../route.ts";
-import { stored, timed } from "../stored.ts";
+import { stored, timed, timedSteps } from "../stored.ts";
 
 const DELIVERY_ID = { id: ["The delivery's id.", "01a1fd3a-0340-7000-8f4e-3b8d1c6a9e54"] } as const;
 
@@ -56,7 +56,7 @@ export function deliveryRoutes(kit: Kit, deps: Deps) {
   return new Elysia()
     .get(
       "/api/deliveries",
-      kit.handle(list, (call) => listDeliveries(deps, call)),
+      kit.handle(list, (call) => listDeliveries(kit, deps, call)),
       hook(list),
     )
     .get(
@@ -71,7 +71,11 @@ export function deliveryRoutes(kit: Kit, deps: Deps) {
     );
 }
 
-function listDeliveries({ store, metrics }: Deps, call: Call<typeof list>): Answer {
+function listDeliveries(
+  kit: Kit,
+  { store, metrics, largeAnswers }: Deps,
+  call: Call<typeof list>,
+): Answer | Promise<Answer> {
   const { query, principal } = call;
   const { org } = principal;
   const { limit, cursor, status = null, since: sinceMs = null, until: untilMs = null } = query;
@@ -80,10 +84,11 @@ function listDeliveries({ store, metrics }: Deps, call: Call<typeof list>): Answ
   const key = decodeCursor(walk, cursor);
   const after = key === null ? null : { event: key.row, endpoint: key.within };
   const filters = { endpointId, eventId, status, sinceMs, untilMs };
-  const page = timed(metrics.db.event, () => store.deliveries({ org, ...filters, limit, after }));
-  const rows = JSON.stringify(page.deliveries.map(wholeTold));
-  const next = page.next === null ? null : encodeCursor(walk, page.next.event, page.next.endpoint);
-  return { status: 200, body: `{"deliveries":${rows},${listEndJson(next)}}` };
+  const bites = timedSteps(metrics.db.event, store.deliveries({ org, ...filters, limit, after }));
+  const cursorAfter = ({ event, endpoint }: DeliveryKey) => encodeCursor(walk, event, endpoint);
+  const told = (delivery: StoredDelivery) => JSON.stringify(wholeTold(delivery));
+  const pieces = pagePieces("deliveries", bites, told, cursorAfter);
+  return largeAnswers.answer(kit, call, pieces);
 }
 
 function showDelivery({ store, metrics }: Deps, { params, principal }: Call<typeof show>): Answer {

@@ -17,8 +17,10 @@ import {
 } from "../../wire/lease.ts";
 import { type Answer, type Call, json, type Kit } from "../call.ts";
 import type { Deps } from "../deps.ts";
-import { leaseJson } from "../event_json.ts";
+import { leasedEventJson } from "../event_json.ts";
+import type { Pieces } from "../large_answers.ts";
 import { operation } from "../operation.ts";
+import { rowPieces } from "../pieces.ts";
 import { HttpProblem } from "../problem.ts";
 import { hook } from "../route.ts";
 import { stored, timed } from "../stored.ts";
@@ -32,7 +34,7 @@ const take = operation({
     "Hands out the oldest events that are `pending` or `failed` and that nobody has. Until the lease is released or runs " +
     "out they are handed to nobody else, also over a restart of the server: so many consumers can share the work. " +
     "Acknowledge by `POST /api/inbox/ack` when an event is dealt with; what is not acknowledged comes back, with " +
-    "`lease_count` raised. A lease does not stop webhooks. It ends before its payloads pass 8 MiB.\n\n" +
+    "`lease_count` raised. A lease does not stop webhooks. It ends before its payloads pass 8 MiB, and may have less than there is.\n\n" +
     "With `wait` the answer comes as soon as there is something: a new event, a released one, or one whose lease ran out.",
   access: "consume",
   body: TakeLease,
@@ -105,26 +107,38 @@ export function leaseRoutes(kit: Kit, deps: Deps) {
 }
 
 async function takeLease(kit: Kit, deps: Deps, call: Call<typeof take>): Promise<Answer> {
-  const { waiting } = deps;
+  const { waiting, largeAnswers } = deps;
   const { request, body, principal } = call;
   const { org } = principal;
   const question = leaseQuestion(deps, org, body);
-  if (body.wait === 0) return { status: 200, body: leaseJson(await question.look()) };
+  const answer = (lease: StoredLease) => largeAnswers.answer(kit, call, leasePieces(lease));
+  if (body.wait === 0) return answer(await question.look());
   const asked = { org, key: `lease ${body.type ?? ""}`, waitMs: body.wait * 1_000, signal: request.signal };
   const lease = await kit.patiently(request, () => waiting.wait(asked, question));
-  return { status: 200, body: leaseJson(lease) };
+  return answer(lease);
+}
+
+function leasePieces({ id, untilMs, events }: StoredLease): Pieces {
+  const head = JSON.stringify({ lease_id: id, leased_until: id === null ? null : rfc3339(untilMs) });
+  return rowPieces(`${head.slice(0, -1)},"events":[`, events, leasedEventJson, "]}");
 }
 
 function leaseQuestion(
-  { store, metrics }: Deps,
+  { store, metrics, largeAnswers }: Deps,
   org: number,
-  { max, lease_seconds, type: asked }: Call<typeof take>["body"],
+  { max, lease_seconds, type }: Call<typeof take>["body"],
 ): Question<StoredLease> {
   const leaseMs = lease_seconds * 1_000;
-  const type = asked ?? null;
+  let asked = max;
   return {
-    look: async () => stored(await timed(metrics.db.inbox, () => store.lease(org, { max, leaseMs, type }))),
-    verdict: ({ id, events }) => (id === null ? "empty" : events.length < max ? "last" : "more"),
+    look: async () => {
+      // What is leased is told to its end, and one event is never a large answer.
+      asked = largeAnswers.isFull(org) ? 1 : max;
+      return stored(
+        await timed(metrics.db.inbox, () => store.lease(org, { max: asked, leaseMs, type: type ?? null })),
+      );
+    },
+    verdict: ({ id, count }) => (id === null ? "empty" : count < asked ? "last" : "more"),
     freeAtMs: ({ nextFreeAtMs }) => nextFreeAtMs,
     undo: ({ id }) => void (id !== null && store.releaseLease(org, id, null, 0)),
   };

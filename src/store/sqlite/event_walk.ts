@@ -5,7 +5,9 @@
 import type { Database } from "bun:sqlite";
 import { statusSql } from "./status.ts";
 
-const BATCH = 256;
+/** The first batch is small: a page of two events spent 0.25 ms on finding 256. Each later one is twice as large. */
+const FIRST_BATCH = 32;
+const BATCH_MAX = 256;
 
 /** Seqs above `low` and below `high`, of these status numbers. */
 export type EventRange = {
@@ -34,11 +36,11 @@ export class EventWalk {
   *all(range: EventRange): Iterable<number> {
     const sealed = this.#sealed.get()?.value ?? 0;
     let rest = range;
-    for (;;) {
-      const batch = this.#batch(rest, sealed, BATCH);
+    for (let limit = FIRST_BATCH; ; limit = Math.min(BATCH_MAX, limit * 2)) {
+      const batch = this.#batch(rest, sealed, limit);
       yield* batch;
       const last = batch.at(-1);
-      if (last === undefined || batch.length < BATCH) return;
+      if (last === undefined || batch.length < limit) return;
       rest = rest.order === "ASC" ? { ...rest, low: last } : { ...rest, high: last };
     }
   }

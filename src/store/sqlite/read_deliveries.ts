@@ -7,12 +7,13 @@ import type { DeliveryStatus } from "../../wire/tiers.ts";
 import type {
   Attempt,
   Delivery,
+  DeliveryBite,
   DeliveryKey,
-  DeliveryPage,
   DeliveryQuery,
   DeliveryWithAttempts,
   EventEndpoint,
 } from "../store.ts";
+import { BiteBudget } from "./bite.ts";
 import { DELIVERY_SQL, type DeliveryRow, deliveryId, deliveryOfRow, errorOf } from "./delivery_rows.ts";
 import { EventWalk } from "./event_walk.ts";
 import { type EndpointRow, endpointOfRow } from "./rows.ts";
@@ -24,6 +25,14 @@ const EXAMINED_MAX = 1_000;
 const PAGE_BYTES_MAX = 8 * 1024 * 1024 - 4_096;
 const DELIVERY_BYTES = 6_144;
 const ATTEMPT_BYTES = 1_024;
+
+/** Found at once: a thousand endpoints may have a delivery of one event. */
+const ROWS_AT_ONCE = 64;
+/** Behind the last delivery of an event. */
+const ALL_ENDPOINTS = Number.MAX_SAFE_INTEGER;
+
+/** How far a page has got. `last`: what was looked at last. */
+type Page = { told: number; bytes: number; examined: number; last: DeliveryKey | null };
 
 type AttemptRow = {
   attempt: number;
@@ -38,6 +47,7 @@ export class DeliveryReads {
   readonly #db: Database;
   readonly #walk: EventWalk;
   readonly #ofEvent;
+  readonly #ofEventAfter;
   readonly #one;
   readonly #dead;
   readonly #attempts;
@@ -52,6 +62,9 @@ export class DeliveryReads {
     this.#walk = new EventWalk(db);
     this.#ofEvent = db.prepare<DeliveryRow, [number]>(
       `${DELIVERY_SQL} WHERE d.event = +? ORDER BY d.endpoint`,
+    );
+    this.#ofEventAfter = db.prepare<DeliveryRow, [number, number, number]>(
+      `${DELIVERY_SQL} WHERE d.event = +? AND d.endpoint > ? ORDER BY d.endpoint LIMIT +?`,
     );
     this.#one = db.prepare<DeliveryRow, [number, number]>(
       `${DELIVERY_SQL} WHERE d.event = +? AND d.endpoint = +?`,
@@ -105,8 +118,14 @@ export class DeliveryReads {
     return row && { event: row.event, endpoint: row.endpoint };
   }
 
-  deliveries(query: DeliveryQuery): DeliveryPage {
-    return this.#snapshot(() => this.#page(query));
+  /** See `Reads.deliveries`. */
+  *deliveries(query: DeliveryQuery): Generator<DeliveryBite> {
+    const page: Page = { told: 0, bytes: 0, examined: 0, last: query.after };
+    let bite: DeliveryBite;
+    do {
+      bite = this.#snapshot(() => this.#bite(query, page));
+      yield bite;
+    } while (!bite.isLast);
   }
 
   /** See `Reads.eventEndpoints`. */
@@ -144,50 +163,78 @@ export class DeliveryReads {
     return owner && owner.org === org && owner.id === id ? seq : null;
   }
 
-  #page(query: DeliveryQuery): DeliveryPage {
-    const endpoint = query.endpointId === null ? null : this.#endpointKey.get(query.org, query.endpointId);
-    if (endpoint === null && query.endpointId !== null) return { deliveries: [], next: null };
+  #bite(query: DeliveryQuery, page: Page): DeliveryBite {
     const deliveries: DeliveryWithAttempts[] = [];
-    let bytes = 0;
-    let examined = 0;
-    let last: DeliveryKey | null = null;
-    for (const event of this.#events(query, endpoint?.endpoint ?? null)) {
-      if (examined++ === EXAMINED_MAX) return { deliveries, next: last };
-      for (const row of this.#rowsOf(event, endpoint?.endpoint ?? null)) {
-        if (!isAfter(query.after, row)) continue;
-        if (query.status !== null && deliveryStatus(row) !== query.status) continue;
-        if (deliveries.length === query.limit) return { deliveries, next: last };
-        const delivery = this.#withAttempts(row);
-        bytes += bytesOf(delivery);
-        if (bytes > PAGE_BYTES_MAX && deliveries.length > 0) return { deliveries, next: last };
-        deliveries.push(delivery);
-        last = { event: row.event, endpoint: row.endpoint };
+    const end = (isLast: boolean): DeliveryBite => ({ rows: deliveries, next: page.last, isLast });
+    const endpoint = query.endpointId === null ? null : this.#endpointKey.get(query.org, query.endpointId);
+    if (endpoint === null && query.endpointId !== null) return { ...end(true), next: null };
+    const budget = new BiteBudget();
+    const from = page.last;
+    for (const event of this.#events(query, page.last, endpoint?.endpoint ?? null)) {
+      if (page.examined === EXAMINED_MAX) return end(true);
+      for (const row of this.#rowsOf(event, page.last, endpoint?.endpoint ?? null)) {
+        if (page.last !== from && budget.isSpent) return end(false);
+        const key = { event: row.event, endpoint: row.endpoint };
+        if (query.status === null || deliveryStatus(row) === query.status) {
+          if (page.told === query.limit) return end(true);
+          const delivery = this.#withAttempts(row);
+          const bytes = bytesOf(delivery);
+          if (page.told > 0 && page.bytes + bytes > PAGE_BYTES_MAX) return end(true);
+          budget.take(bytes - DELIVERY_BYTES);
+          page.bytes += bytes;
+          page.told++;
+          deliveries.push(delivery);
+        }
+        page.last = key;
       }
-      // Past the event's last endpoint: the next page goes on with the event before.
-      if (deliveries.length < query.limit) last = { event, endpoint: Number.MAX_SAFE_INTEGER };
+      if (page.last !== from && budget.isSpent) return end(false);
+      // Past the event's last endpoint: what follows goes on with the event before.
+      page.last = { event, endpoint: ALL_ENDPOINTS };
+      page.examined++;
     }
-    return { deliveries, next: null };
+    return { rows: deliveries, next: null, isLast: true };
   }
 
-  #rowsOf(event: number, endpoint: number | null): readonly DeliveryRow[] {
-    if (endpoint === null) return this.#ofEvent.all(event);
-    const row = this.#one.get(event, endpoint);
-    return row ? [row] : [];
+  /** Of one event, behind what was looked at last. */
+  *#rowsOf(event: number, after: DeliveryKey | null, endpoint: number | null): Iterable<DeliveryRow> {
+    let low = after !== null && after.event === event ? after.endpoint : -1;
+    if (endpoint !== null) {
+      const row = endpoint > low ? this.#one.get(event, endpoint) : null;
+      if (row) yield row;
+      return;
+    }
+    for (;;) {
+      const rows = this.#ofEventAfter.all(event, low, ROWS_AT_ONCE);
+      yield* rows;
+      if (rows.length < ROWS_AT_ONCE) return;
+      low = rows.at(-1)?.endpoint ?? ALL_ENDPOINTS;
+    }
   }
 
   /** Newest first, from the event where the page before ended. */
-  *#events(query: DeliveryQuery, endpoint: number | null): Iterable<number> {
+  *#events(query: DeliveryQuery, after: DeliveryKey | null, endpoint: number | null): Iterable<number> {
     const low = query.sinceMs === null ? -1 : firstSeqOfMs(query.sinceMs) - 1;
     const until = query.untilMs === null ? Number.MAX_SAFE_INTEGER : firstSeqOfMs(query.untilMs);
-    const high = query.after === null ? until : Math.min(until, query.after.event + 1);
+    const isRest = after !== null && after.endpoint < ALL_ENDPOINTS;
+    const high = after === null ? until : Math.min(until, isRest ? after.event + 1 : after.event);
     if (query.eventId !== null) {
       const event = this.#eventKey(query.org, query.eventId);
       if (event !== null && event > low && event < high) yield event;
     } else if (endpoint !== null && query.status === "dead_letter") {
-      yield* this.#dead.all(endpoint, low, high, query.limit + 2).map((row) => row.event);
+      yield* this.#deadEvents(endpoint, low, high);
     } else {
       const statuses = eventStatusesOf(query.status);
       yield* this.#walk.all({ org: query.org, low, high, order: "DESC", statuses });
+    }
+  }
+
+  *#deadEvents(endpoint: number, low: number, high: number): Iterable<number> {
+    for (let below: number | undefined = high; below !== undefined; ) {
+      const events: readonly number[] = this.#dead
+        .all(endpoint, low, below, ROWS_AT_ONCE)
+        .map((row) => row.event);
+      yield* events;
+      below = events.at(-1);
     }
   }
 
@@ -201,10 +248,6 @@ function eventStatusesOf(wanted: DeliveryStatus | null): readonly number[] {
   if (wanted === "failed") return [status.failed, status.deliveredWaiting];
   if (wanted === "pending") return [status.pending, status.failed, status.deliveredWaiting];
   return Object.values(status);
-}
-
-function isAfter(after: DeliveryKey | null, row: DeliveryRow): boolean {
-  return after === null || row.event < after.event || row.endpoint > after.endpoint;
 }
 
 /** At most what it takes as JSON; an excerpt of control characters is six times as long there. */

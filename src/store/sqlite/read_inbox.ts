@@ -1,10 +1,11 @@
-// Reads of events: one by its id, or a page of the inbox. Each is one snapshot.
+// Reads of events: one by its id, or a page of the inbox, bite by bite. One event, and one bite, is one snapshot.
 
 import type { Database } from "bun:sqlite";
 import { firstSeqOfMs, isId, msOfSeq, seqOfId } from "../../base/id.ts";
 import { typeMatcher } from "../../webhook/event_types.ts";
 import { eventStatuses } from "../../wire/tiers.ts";
-import type { EventWithDeliveries, InboxEvent, InboxPage, InboxQuery } from "../store.ts";
+import type { Bite, EventWithDeliveries, InboxBite, InboxEvent, InboxQuery } from "../store.ts";
+import { BiteBudget } from "./bite.ts";
 import { DELIVERY_SQL, type DeliveryRow, deliveryOfRow } from "./delivery_rows.ts";
 import { dueMsSql } from "./due.ts";
 import { type EventRange, EventWalk } from "./event_walk.ts";
@@ -14,6 +15,8 @@ import { status, statusNames, statusNumbers, statusSql } from "./status.ts";
 const PAGE_BYTES_MAX = 8 * 1024 * 1024;
 /** What an event adds to a page beside its payload, at most: ids, times, a dedup id, an error sentence. */
 const EVENT_OVERHEAD_BYTES = 2_048;
+/** Reading an event takes as long as so much of a payload, besides its payload. */
+const EVENT_COST_BYTES = 512;
 /** A rare type in a long inbox: after looking at this many, the page ends and the cursor goes on. */
 const EXAMINED_MAX = 20_000;
 
@@ -40,6 +43,9 @@ export type AttemptRow = {
   error: string | null;
   response_excerpt: string | null;
 };
+
+/** How far a page has got. `last`: the event that was looked at last. */
+type Page = { told: number; bytes: number; examined: number; last: number | null };
 
 type Last = { response_status: number | null; error: string | null };
 
@@ -85,55 +91,96 @@ export class InboxReads {
     if (seq === null) return null;
     return this.#snapshot(() => {
       const row = this.#event.get(seq);
-      if (!row || row.org !== org || row.id !== id) return null;
-      const deliveries = this.#deliveries.all(seq).map(deliveryOfRow);
-      return { ...this.#inboxEvent(row), deliveries };
+      return row && row.org === org && row.id === id ? this.#withDeliveries(row) : null;
     });
   }
 
-  /** Every attempt of an event, by endpoint and number. */
-  attempts(id: string): readonly AttemptRow[] {
-    const seq = seqOfId(id);
-    return seq === null ? [] : this.#attempts.all(seq);
+  /** Null when it is gone. Also every attempt, by endpoint and number. */
+  whole(seq: number): { event: EventWithDeliveries; attempts: readonly AttemptRow[] } | null {
+    return this.#snapshot(() => {
+      const row = this.#event.get(seq);
+      return row && { event: this.#withDeliveries(row), attempts: this.#attempts.all(seq) };
+    });
   }
 
-  inbox(query: InboxQuery): InboxPage {
-    return this.#snapshot(() => this.#page(query));
+  /** The keys of what the inbox of an organization has behind this one, the oldest first. */
+  seqsAfter(org: number, seq: number, limit: number): readonly number[] {
+    const all = { org, statuses: [], type: null, sinceMs: null, untilMs: null, order: "asc", limit } as const;
+    return this.#snapshot(() => this.#walk.seqs(rangeOf(all, seq), limit));
+  }
+
+  /** See `Reads.inbox`. */
+  *inbox(query: InboxQuery): Generator<InboxBite> {
+    const page: Page = { told: 0, bytes: 0, examined: 0, last: query.afterSeq };
+    let bite: InboxBite;
+    do {
+      bite = this.#snapshot(() => this.#bite(query, page));
+      yield bite;
+    } while (!bite.isLast);
   }
 
   /** These events in the order of their keys; one that is gone is left out. */
-  bySeq(seqs: readonly number[]): readonly { readonly seq: number; readonly event: InboxEvent }[] {
-    return this.#snapshot(() =>
-      [...seqs]
-        .sort((a, b) => a - b)
-        .flatMap((seq) => {
-          const row = this.#event.get(seq);
-          return row ? [{ seq, event: this.#inboxEvent(row) }] : [];
-        }),
-    );
+  *bySeq(seqs: readonly number[]): Generator<Bite<{ seq: number; event: InboxEvent }, null>> {
+    const sorted = [...seqs].sort((a, b) => a - b);
+    let at = 0;
+    do {
+      const rows = this.#snapshot(() => {
+        const found: { seq: number; event: InboxEvent }[] = [];
+        const budget = new BiteBudget();
+        for (const from = at; at < sorted.length && (at === from || !budget.isSpent); at++) {
+          const seq = sorted[at] ?? 0;
+          const event = this.one(seq);
+          if (event === null) continue;
+          found.push({ seq, event });
+          budget.take(Buffer.byteLength(event.payload) + EVENT_COST_BYTES);
+        }
+        return found;
+      });
+      yield { rows, next: null, isLast: at >= sorted.length };
+    } while (at < sorted.length);
   }
 
-  #page(query: InboxQuery): InboxPage {
+  /** Within the caller's snapshot. Null when it is gone. */
+  one(seq: number): InboxEvent | null {
+    const row = this.#event.get(seq);
+    return row && this.#inboxEvent(row);
+  }
+
+  /** Within the caller's snapshot. Empty when it is gone. */
+  typeOf(seq: number): string {
+    return this.#typeOf.get(seq)?.type ?? "";
+  }
+
+  #bite(query: InboxQuery, page: Page): InboxBite {
     const events: InboxEvent[] = [];
-    let bytes = 0;
-    let examined = 0;
-    let last: number | null = null;
+    const budget = new BiteBudget();
+    const from = page.examined;
+    const end = (isLast: boolean): InboxBite => ({ rows: events, next: page.last, isLast });
     const matches = query.type === null || query.type === "*" ? null : typeMatcher([query.type]);
-    for (const seq of this.#walk.all(rangeOf(query))) {
-      if (examined++ === EXAMINED_MAX) return { events, nextSeq: last };
-      if (matches !== null && !matches(this.#typeOf.get(seq)?.type ?? "")) {
-        last = seq;
-        continue;
+    for (const seq of this.#walk.all(rangeOf(query, page.last))) {
+      if (page.examined === EXAMINED_MAX) return end(true);
+      // That another event follows a full page is seen at once, unless it must have the type.
+      const isFull = page.told === query.limit && matches === null;
+      if (page.examined > from && !isFull && budget.isSpent) return end(false);
+      page.examined++;
+      const isWanted = matches === null || matches(this.typeOf(seq));
+      if (isWanted && page.told === query.limit) return end(true);
+      const row = isWanted ? this.#event.get(seq) : null;
+      if (row) {
+        const bytes = Buffer.byteLength(row.payload) + EVENT_OVERHEAD_BYTES;
+        if (page.told > 0 && page.bytes + bytes > PAGE_BYTES_MAX) return end(true);
+        budget.take(bytes - EVENT_OVERHEAD_BYTES + EVENT_COST_BYTES);
+        page.bytes += bytes;
+        page.told++;
+        events.push(this.#inboxEvent(row));
       }
-      if (events.length === query.limit) return { events, nextSeq: last };
-      const row = this.#event.get(seq);
-      if (!row) continue;
-      bytes += Buffer.byteLength(row.payload) + EVENT_OVERHEAD_BYTES;
-      if (events.length > 0 && bytes > PAGE_BYTES_MAX) return { events, nextSeq: last };
-      events.push(this.#inboxEvent(row));
-      last = seq;
+      page.last = seq;
     }
-    return { events, nextSeq: null };
+    return { rows: events, next: null, isLast: true };
+  }
+
+  #withDeliveries(row: EventRow): EventWithDeliveries {
+    return { ...this.#inboxEvent(row), deliveries: this.#deliveries.all(row.seq).map(deliveryOfRow) };
   }
 
   #inboxEvent(row: EventRow): InboxEvent {
@@ -161,12 +208,12 @@ export class InboxReads {
   }
 }
 
-function rangeOf(query: InboxQuery): EventRange {
+function rangeOf(query: Omit<InboxQuery, "afterSeq">, afterSeq: number | null): EventRange {
   let low = query.sinceMs === null ? -1 : firstSeqOfMs(query.sinceMs) - 1;
   let high = query.untilMs === null ? Number.MAX_SAFE_INTEGER : firstSeqOfMs(query.untilMs);
-  if (query.afterSeq !== null) {
-    if (query.order === "asc") low = Math.max(low, query.afterSeq);
-    else high = Math.min(high, query.afterSeq);
+  if (afterSeq !== null) {
+    if (query.order === "asc") low = Math.max(low, afterSeq);
+    else high = Math.min(high, afterSeq);
   }
   const wanted = query.statuses.length === 0 ? eventStatuses : query.statuses;
   const statuses = wanted.flatMap(statusNumbers);

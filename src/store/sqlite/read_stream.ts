@@ -3,15 +3,14 @@
 
 import type { Database } from "bun:sqlite";
 import { typeMatcher } from "../../webhook/event_types.ts";
-import type { InboxEvent, StreamedEvent, StreamPosition } from "../store.ts";
+import type { StreamedEvent, StreamPosition } from "../store.ts";
+import { BiteBudget } from "./bite.ts";
 import { EventWalk } from "./event_walk.ts";
 import type { InboxReads } from "./read_inbox.ts";
 import { statusNames } from "./status.ts";
 
-/** A look ends before its payloads pass this. */
-const BYTES_MAX = 1024 * 1024;
-/** Of a rare type: after so many events a look ends, and the next one goes on behind them. */
-const EXAMINED_MAX = 1_000;
+/** Of those that appeared; of a rare type, a look ends before. */
+const APPEARED_MAX = 1_000;
 const EVERY_STATUS = statusNames.map((_, number) => number);
 
 export type StreamPage = {
@@ -55,20 +54,19 @@ export class StreamReads {
   }
 
   #page(org: number, after: StreamPosition, type: string | null, limit: number): StreamPage {
-    const matches = type === null ? () => true : typeMatcher([type]);
+    const matches = type === null ? null : typeMatcher([type]);
     const events: StreamedEvent[] = [];
+    const budget = new BiteBudget();
     let position = after;
-    let bytes = 0;
-    let examined = 0;
     for (const { seq, next } of this.#candidates(org, after)) {
-      if (events.length === limit || bytes > BYTES_MAX || examined++ === EXAMINED_MAX) {
-        return { events, position, more: true };
-      }
+      const isFull = events.length === limit || (position !== after && budget.isSpent);
+      if (isFull) return { events, position, more: true };
       position = next;
-      const event: InboxEvent | undefined = this.#inbox.bySeq([seq])[0]?.event;
-      if (!event || !matches(event.type)) continue;
+      if (matches !== null && !matches(this.#inbox.typeOf(seq))) continue;
+      const event = this.#inbox.one(seq);
+      if (event === null) continue;
       events.push({ event, position });
-      bytes += Buffer.byteLength(event.payload);
+      budget.take(Buffer.byteLength(event.payload));
     }
     return { events, position, more: false };
   }
@@ -84,7 +82,7 @@ export class StreamReads {
       position = { ...position, seq };
       if (!this.#wasHidden.get(seq)) yield { seq, next: position };
     }
-    for (const { event, nth } of this.#appearedAfter.all(org, after.appeared, EXAMINED_MAX + 1)) {
+    for (const { event, nth } of this.#appearedAfter.all(org, after.appeared, APPEARED_MAX + 1)) {
       position = { ...position, appeared: nth };
       yield { seq: event, next: position };
     }

@@ -9,19 +9,21 @@ import type { Tier } from "../../wire/tiers.ts";
 import type {
   AckResult,
   ApiKey,
+  Bite,
   Delivery,
-  DeliveryPage,
+  DeliveryBite,
   DeliveryQuery,
   DeliveryWithAttempts,
   Endpoint,
   EndpointSettings,
   EventEndpoint,
   EventWithDeliveries,
-  InboxPage,
+  InboxBite,
   InboxQuery,
   Ingested,
   KeyRecord,
   Lease,
+  LeasedEvent,
   LeaseOutcome,
   NewEvent,
   NewKey,
@@ -123,11 +125,15 @@ export class SqliteStore implements Store {
       if (leased.kind !== "done") return leased;
     } while (leased.value.isCut && leased.value.seqs.length === 0);
     const { seqs, times, untilMs, nextFreeAtMs } = leased.value;
+    const events = this.#leased(seqs, times);
+    const count = seqs.length;
+    return { kind: "done", value: { id: count > 0 ? id : null, untilMs, count, events, nextFreeAtMs } };
+  }
+
+  *#leased(seqs: readonly number[], times: readonly number[]): Generator<Bite<LeasedEvent, null>> {
     const counts = new Map(seqs.map((seq, i) => [seq, times[i] ?? 1]));
-    const events = this.#inbox
-      .bySeq(seqs)
-      .map(({ seq, event }) => ({ ...event, leaseCount: counts.get(seq) ?? 1 }));
-    return { kind: "done", value: { id: seqs.length > 0 ? id : null, untilMs, events, nextFreeAtMs } };
+    for (const { rows, ...rest } of this.#inbox.bySeq(seqs))
+      yield { ...rest, rows: rows.map(({ seq, event }) => ({ ...event, leaseCount: counts.get(seq) ?? 1 })) };
   }
 
   ackLease(
@@ -349,7 +355,7 @@ export class SqliteStore implements Store {
     return this.#admin.endpoints(org, afterEndpoint, limit);
   }
 
-  deliveries(query: DeliveryQuery): DeliveryPage {
+  deliveries(query: DeliveryQuery): Iterable<DeliveryBite> {
     return this.#deliveries.deliveries(query);
   }
 
@@ -369,7 +375,7 @@ export class SqliteStore implements Store {
     return this.#inbox.event(org, id);
   }
 
-  inbox(query: InboxQuery): InboxPage {
+  inbox(query: InboxQuery): Iterable<InboxBite> {
     return this.#inbox.inbox(query);
   }
 
