@@ -4,7 +4,7 @@
 
 /**
  * A slice ends with the piece of work that passes it. With slices of 2 ms beside twenty readers of 8 MiB pages, others
- * waited twice as long at p99. A pause between slices (a half, a third of the time for others, beyond one turn of the
+ * waited 1.5 to 3 times as long at p99. A pause between slices (a half, a third of the time for others, beyond one turn of the
  * loop) cost the readers that much and gave others nothing that could be measured.
  */
 const SLICE_MS = 1;

@@ -185,6 +185,14 @@ describe("the export of an organization", () => {
     expect(answer.text).not.toContain("argon2");
   });
 
+  test("has what is hidden until its time as well", async () => {
+    const { api, id } = await open.organization({ name: "Hidden" });
+    const later = { type: "later", payload: 1, deliver_at: new Date(Date.now() + 3_600_000).toISOString() };
+    const { body } = await api.post("/api/events", later);
+    const { text } = await open.api().get(`${path(id)}/export`);
+    expect(text).toContain(body.id);
+  });
+
   test("of many events arrives whole", async () => {
     const { api, id } = await open.organization({ name: "Large" });
     const text = "x".repeat(100_000);

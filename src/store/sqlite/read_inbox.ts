@@ -103,10 +103,11 @@ export class InboxReads {
     });
   }
 
-  /** The keys of what the inbox of an organization has behind this one, the oldest first. */
+  /** The keys of all that an organization has behind this one, also of what is hidden still, the oldest first. */
   seqsAfter(org: number, seq: number, limit: number): readonly number[] {
-    const all = { org, statuses: [], type: null, sinceMs: null, untilMs: null, order: "asc", limit } as const;
-    return this.#snapshot(() => this.#walk.seqs(rangeOf(all, seq), limit));
+    const statuses = Object.values(status);
+    const range = { org, low: seq, high: Number.MAX_SAFE_INTEGER, order: "ASC", statuses } as const;
+    return this.#snapshot(() => this.#walk.seqs(range, limit));
   }
 
   /** See `Reads.inbox`. */
