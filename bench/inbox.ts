@@ -2,6 +2,7 @@
 // poll answers after the commit, and what idle streams cost in memory. One client process (this one) and the server share
 // the machine; what the client takes of it is told beside each figure.
 
+import net from "node:net";
 import { callApi, newOrganization } from "./rig/api.ts";
 import type { Benchmark, Findings, Table } from "./rig/benchmark.ts";
 import { Latencies, type Spread } from "./rig/numbers.ts";
@@ -11,7 +12,7 @@ import { PAYLOAD } from "./rig/requests.ts";
 import { buildTargets, type Product, startProduct } from "./rig/target.ts";
 
 /** Of batches; single events need more to keep the server busy. */
-const BATCH_CLIENTS = 8;
+const BATCH_CLIENTS = 16;
 const SINGLE_CLIENTS = 64;
 const LEASE_MAX = 100;
 
@@ -145,20 +146,31 @@ async function measureWakeUps(product: Product, options: InboxOptions): Promise<
   return Latencies.of(waits).spread();
 }
 
+/** Over plain sockets: `fetch` opens no more than 256 connections at a time. */
 async function measureStreams(product: Product, { streams: asked }: InboxOptions): Promise<Streams> {
   progress(`${asked} idle streams`);
   const { url, key } = await organization(product, "Streamed");
   const beforeMib = residentMib(product.pid);
-  const abort = new AbortController();
-  const streams = await Promise.all(
-    Array.from({ length: asked }, () =>
-      fetch(`${url}/api/inbox/stream`, { headers: { "x-api-key": key }, signal: abort.signal }),
-    ),
-  );
-  const open = streams.filter((one) => one.status === 200).length;
+  const streams = await Promise.all(Array.from({ length: asked }, () => openStream(new URL(url), key)));
+  const open = streams.filter((one) => one.isOpen).length;
   const afterMib = residentMib(product.pid);
-  abort.abort();
+  for (const { socket } of streams) socket.destroy();
   return { asked, open, beforeMib, afterMib };
+}
+
+/** Settles when the server has answered, or has closed the connection. */
+function openStream({ hostname, port }: URL, key: string): Promise<{ socket: net.Socket; isOpen: boolean }> {
+  return new Promise((resolve) => {
+    const socket = net.connect(Number(port), hostname);
+    socket.once("connect", () =>
+      socket.write(
+        `GET /api/inbox/stream HTTP/1.1\r\nHost: ${hostname}:${port}\r\nX-API-Key: ${key}\r\n\r\n`,
+      ),
+    );
+    socket.once("data", (head) => resolve({ socket, isOpen: String(head).startsWith("HTTP/1.1 200 ") }));
+    socket.once("error", () => resolve({ socket, isOpen: false }));
+    socket.once("close", () => resolve({ socket, isOpen: false }));
+  });
 }
 
 function findings(
