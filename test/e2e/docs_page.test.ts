@@ -2,22 +2,11 @@
 // that they are skipped; under CI=true they fail.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { existsSync } from "node:fs";
 import path from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
+import { args, executablePath } from "../help/chromium.ts";
 import { TestServer } from "../help/server.ts";
 
-const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
-  existsSync,
-);
-const args = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const TIMEOUT_MS = 60_000;
 
 describe.skipIf(executablePath === undefined && process.env.CI !== "true")("the documentation page", () => {

@@ -3,27 +3,17 @@
 // skipped; under CI=true it fails.
 
 import { afterAll, beforeAll, describe, expect, test } from "bun:test";
-import { cpSync, existsSync } from "node:fs";
+import { cpSync } from "node:fs";
 import path from "node:path";
 import { type Browser, chromium, type Page } from "playwright-core";
 import { newSigningSecret, parseSigningSecret } from "../../src/webhook/secret.ts";
 import { signatureHeader } from "../../src/webhook/sign.ts";
+import { args, executablePath } from "../help/chromium.ts";
 import { type Organization, TestServer } from "../help/server.ts";
 import { withTempDir } from "../help/temp.ts";
 
 const ROOT = path.join(import.meta.dir, "../..");
 const SDK = path.join(ROOT, "src/sdk");
-const executablePath = ["/usr/bin/chromium", "/usr/bin/chromium-browser", "/usr/bin/google-chrome"].find(
-  existsSync,
-);
-const args = [
-  "--no-sandbox",
-  "--disable-gpu",
-  "--no-first-run",
-  "--disable-background-networking",
-  "--disable-component-update",
-  "--disable-sync",
-];
 const TIMEOUT_MS = 60_000;
 
 describe.skipIf(executablePath === undefined && process.env.CI !== "true")("in a page of a browser", () => {

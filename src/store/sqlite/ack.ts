@@ -4,11 +4,14 @@
 import { isId, seqOfId } from "../../base/id.ts";
 import type { AckResult } from "../store.ts";
 import type { Context } from "./context.ts";
+import { status } from "./status.ts";
 import { prepareUnpause } from "./unpause.ts";
 
-/** The numbers of an acknowledged event of which nothing waits, and of all others. */
-const ACKED = 3;
-const OTHERS_SQL = "(0, 1, 2, 4, 5)";
+/** What an acknowledged event is of which nothing waits, and what it was before, as an SQL list. */
+const ACKED = status.delivered;
+const OTHERS_SQL = `(${Object.values(status)
+  .filter((number) => number !== ACKED)
+  .join(", ")})`;
 
 /** Cancels what waits of these events. */
 export function prepareCancelWaiting(ctx: Context): (events: readonly number[]) => void {

@@ -183,22 +183,21 @@ export class Engine {
    * when the due index was sealed, which the delivery thread should hear of.
    */
   maintain(): boolean {
-    let seal = this.#longestTail();
+    const seal = this.#longestTail();
     // In turn, when there is always a tail to seal: groups of 1 000 would otherwise let the WAL grow for ever.
-    const isTurnOfCheckpoint = this.#hasSealed;
+    const isTurnOfCheckpoint = seal === undefined || this.#hasSealed;
     this.#hasSealed = false;
     try {
-      if (isTurnOfCheckpoint && this.#checkpoint()) seal = undefined;
-      else if (seal) {
-        this.#sealTail(seal);
-        this.#hasSealed = true;
-      } else this.#checkpoint();
+      if (isTurnOfCheckpoint && this.#checkpoint()) return false;
+      if (seal === undefined) return false;
+      this.#sealTail(seal);
+      this.#hasSealed = true;
+      return seal.index === "due";
     } catch (error) {
       // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
       if (failureOf(error).failed === "defect") throw error;
       return false;
     }
-    return seal?.index === "due";
   }
 
   /** The index that most events wait for, when they are enough for a run. */
