@@ -64,6 +64,22 @@ CREATE TABLE endpoints (
 CREATE UNIQUE INDEX endpoints_name ON endpoints (org, name) WHERE deleted_at IS NULL AND name IS NOT NULL;
 CREATE INDEX endpoints_org ON endpoints (org, endpoint) WHERE deleted_at IS NULL;
 
+-- Who changed keys, endpoints and organizations. It outlives what it tells of, so it has ids and no names or URLs.
+CREATE TABLE audit (
+  entry INTEGER PRIMARY KEY AUTOINCREMENT,
+  at INTEGER NOT NULL,
+  action TEXT NOT NULL,
+  actor TEXT NOT NULL, -- key, admin, open_mode, command_line, server
+  key_id TEXT, -- of an actor that is a key
+  address TEXT, -- forgotten with the organization, like request_id
+  request_id TEXT,
+  organization_id TEXT NOT NULL,
+  subject_id TEXT, -- the key or the endpoint; null: the organization itself
+  details TEXT NOT NULL -- a JSON object
+) STRICT;
+
+CREATE INDEX audit_organization ON audit (organization_id, entry);
+
 -- Append-only. The payload is last, so that the columns before it are read without its overflow pages.
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,

@@ -63,7 +63,9 @@ export async function createKeyOffline(
   try {
     const { apiKey, keyId, secret } = newApiKey("live");
     const key = { keyId, secretHash: await hashSecret(secret), name: null, scopes, expiresAtMs: null };
-    const written = await store.createOrganization({ name: input.organizationName, tier: input.tier, key });
+    const by = { kind: "command_line", keyId: null, address: null, requestId: null } as const;
+    const named = { name: input.organizationName, tier: input.tier, key };
+    const written = await store.createOrganization(named, by);
     if (written.kind !== "done") throw new Error(`The database is not writable: ${written.kind}.`);
     return generatedKey(written.value, { apiKey, keyId });
   } finally {

@@ -8,6 +8,7 @@ import { createFallback } from "./fallback.ts";
 import { hidden } from "./route.ts";
 import { ackRoutes } from "./routes/ack.ts";
 import { adminOrganizationRoutes } from "./routes/admin_organizations.ts";
+import { auditRoutes } from "./routes/audit.ts";
 import { batchRoutes } from "./routes/batch.ts";
 import { deliveryRoutes } from "./routes/deliveries.ts";
 import { docsRoutes } from "./routes/docs.ts";
@@ -80,6 +81,7 @@ function routesOf(deps: Deps, kit: Kit) {
     .use(explainRoutes(kit, deps))
     .use(keyRoutes(kit, deps))
     .use(adminOrganizationRoutes(kit, deps))
+    .use(auditRoutes(kit, deps))
     .use(healthRoutes(kit, deps))
     .use(metricsRoutes(kit, deps));
 }

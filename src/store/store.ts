@@ -16,6 +16,7 @@
 // The status of an event follows from its rows: acknowledged, or all delivered -> delivered; one failed -> failed;
 // one pending -> pending; one dead_letter -> dead_letter; none -> pending.
 
+import type { ActorKind, AuditAction } from "../wire/audit.ts";
 import type { DeliveryStatus, DisabledReason, EventStatus, Scope, Tier } from "../wire/tiers.ts";
 
 /** `org` is the row's integer key, used inside; `id` is the UUIDv7 that the outside sees. Times: ms since 1970. */
@@ -39,6 +40,35 @@ export type ApiKey = {
   readonly createdAtMs: number;
   readonly expiresAtMs: number | null;
   readonly lastUsedAtMs: number | null;
+};
+
+/** Who asks for a write that the audit record keeps. `keyId`: of a key; the rest null where it is not known. */
+export type Actor = {
+  readonly kind: ActorKind;
+  readonly keyId: string | null;
+  readonly address: string | null;
+  readonly requestId: string | null;
+};
+
+/** One entry of the audit record; what changed, never a secret, a URL or a name. */
+export type AuditEntry = {
+  readonly entry: number;
+  readonly atMs: number;
+  readonly action: AuditAction;
+  readonly by: Actor;
+  readonly organizationId: string;
+  /** The key or the endpoint that it was done to; null: the organization itself. */
+  readonly subjectId: string | null;
+  readonly details: Readonly<Record<string, unknown>>;
+};
+
+export type AuditQuery = {
+  readonly organizationId: string | null;
+  readonly sinceMs: number | null;
+  readonly untilMs: number | null;
+  /** Older than this one; null: from the newest on. */
+  readonly beforeEntry: number | null;
+  readonly limit: number;
 };
 
 /** What authentication needs of one key, in one read. `secretHash` is argon2id, as `Bun.password` writes it. */
@@ -311,6 +341,8 @@ export interface Reads {
   /** Every endpoint of the organization, and the deleted ones that have a delivery; null: no such event. */
   eventEndpoints(org: number, eventId: string): readonly EventEndpoint[] | null;
   replay(org: number, id: string): Replay | null;
+  /** The newest first. */
+  audit(query: AuditQuery): readonly AuditEntry[];
 }
 
 export type AckResult = {
@@ -342,50 +374,63 @@ export interface Store extends Reads {
   extendLease(org: number, leaseId: string, leaseMs: number): Promise<Written<LeaseOutcome | "not_found">>;
   /** Calls back after each commit that gives consumers of this organization something to read. Returns how to stop. */
   onReadable(org: number, listener: () => void): () => void;
-  createOrganization(input: { name: string; tier: Tier; key: NewKey }): Promise<Written<Organization>>;
-  createKey(org: number, key: NewKey): Promise<Written<ApiKey>>;
+  createOrganization(
+    input: { name: string; tier: Tier; key: NewKey },
+    by: Actor,
+  ): Promise<Written<Organization>>;
+  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey>>;
   /** The new key takes the old one's name, scopes and expiry; the old one expires at `oldExpiresAtMs`. */
   rotateKey(
     org: number,
     oldKeyId: string,
     oldExpiresAtMs: number,
     key: Pick<NewKey, "keyId" | "secretHash">,
+    by: Actor,
   ): Promise<Written<ApiKey | "not_found">>;
-  deleteKey(org: number, keyId: string): Promise<Written<"deleted" | "not_found" | "last_manage_key">>;
+  deleteKey(
+    org: number,
+    keyId: string,
+    by: Actor,
+  ): Promise<Written<"deleted" | "not_found" | "last_manage_key">>;
   /** Remembers when keys were last used; called rarely, with many keys at once. */
   touchKeys(used: readonly { keyId: string; lastUsedAtMs: number }[]): Promise<Written<null>>;
   /** `rateLimitPerMinute: null` goes back to the tier's. */
   updateOrganization(
     org: number,
     change: { tier?: Tier; rateLimitPerMinute?: number | null; disabled?: boolean },
+    by: Actor,
   ): Promise<Written<Organization | "not_found">>;
-  /** Everything of one organization, in small steps; goes on after a restart. */
-  eraseOrganization(org: number): Promise<Written<"erased" | "not_found">>;
+  /** Everything of one organization, in small steps; goes on after a restart. Done: no byte of it is in the files. */
+  eraseOrganization(org: number, by: Actor): Promise<Written<"erased" | "not_found">>;
   /** The default endpoint: made, or given this URL (and enabled). One that is there keeps its secret, which is told. */
   putDefaultEndpoint(
     org: number,
     input: { url: string; signingSecret: string },
+    by: Actor,
   ): Promise<Written<{ readonly endpoint: Endpoint; readonly signingSecret: string }>>;
   createEndpoint(
     org: number,
     input: EndpointSettings & { signingSecret: string },
+    by: Actor,
   ): Promise<Written<Endpoint | "too_many">>;
   updateEndpoint(
     org: number,
     id: string,
     change: Partial<EndpointSettings>,
+    by: Actor,
   ): Promise<Written<Endpoint | "not_found">>;
   /** Its waiting deliveries are cancelled; what was delivered stays told. */
-  deleteEndpoint(org: number, id: string): Promise<Written<"deleted" | "not_found">>;
+  deleteEndpoint(org: number, id: string, by: Actor): Promise<Written<"deleted" | "not_found">>;
   /** What waits goes out, the oldest event first; a clean bill of health for the breaker. Idempotent. */
-  enableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">>;
+  enableEndpoint(org: number, id: string, by: Actor): Promise<Written<Endpoint | "not_found">>;
   /** What waits, and what comes, is held. Idempotent. */
-  disableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">>;
+  disableEndpoint(org: number, id: string, by: Actor): Promise<Written<Endpoint | "not_found">>;
   /** From now on the new secret signs, and until `oldExpiresAtMs` the old ones besides. */
   rotateSecret(
     org: number,
     id: string,
     input: { signingSecret: string; oldExpiresAtMs: number },
+    by: Actor,
   ): Promise<Written<Endpoint | "not_found">>;
   /** A new round, due now, whatever the delivery's status. */
   retryDelivery(org: number, id: string): Promise<Written<Delivery | "not_found" | "endpoint_deleted">>;
@@ -401,6 +446,8 @@ export interface Store extends Reads {
   ack(org: number, ids: readonly string[]): Promise<Written<AckResult>>;
   /** NDJSON lines (without line ends): the organization, its keys without secrets, endpoints, events, attempts. */
   exportOrganization(org: number): Iterable<string>;
+  /** Writes into the audit record that everything of an organization was read. */
+  noteExport(org: number, by: Actor): Promise<Written<null>>;
   stats(): StoreStats;
 }
 

@@ -36,6 +36,7 @@ describe("the OpenAPI document", () => {
       "DELETE /api/events/{id}",
       "DELETE /api/keys/{key_id}",
       "DELETE /api/webhook/config",
+      "GET /api/admin/audit",
       "GET /api/admin/organizations",
       "GET /api/admin/organizations/{id}",
       "GET /api/admin/organizations/{id}/export",

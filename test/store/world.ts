@@ -364,6 +364,7 @@ export class World {
     const step = (max: number) => {
       const { done } = this.#commit<{ done: boolean }>({ op: "eraseStep", org, eventsMax: max });
       if (done) {
+        this.#commit<null>({ op: "endErase", org });
         for (const table of [
           "organizations",
           "api_keys",

@@ -7,6 +7,7 @@ import { rfc3339 } from "../../base/time.ts";
 import type { Organization as StoredOrganization } from "../../store/store.ts";
 import { ChangeOrganization, Organization, OrganizationPage } from "../../wire/organization.ts";
 import { listQuery } from "../../wire/text.ts";
+import { actorOf } from "../actor.ts";
 import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import type { Deps } from "../deps.ts";
@@ -73,7 +74,7 @@ const exportAll = operation({
   access: "admin",
   params: id,
   answers: { 200: { description: "The lines, as a stream.", mediaType: NDJSON } },
-  problems: ["not_found"],
+  problems: ["not_found", "overloaded", "storage_unavailable"],
 });
 
 export function adminOrganizationRoutes(kit: Kit, deps: Deps) {
@@ -90,17 +91,17 @@ export function adminOrganizationRoutes(kit: Kit, deps: Deps) {
     )
     .patch(
       "/api/admin/organizations/:id",
-      kit.handle(change, (call) => changeOrganization(deps, call)),
+      kit.handle(change, (call) => changeOrganization(kit, deps, call)),
       hook(change),
     )
     .delete(
       "/api/admin/organizations/:id",
-      kit.handle(erase, (call) => eraseOrganization(deps, call)),
+      kit.handle(erase, (call) => eraseOrganization(kit, deps, call)),
       hook(erase),
     )
     .get(
       "/api/admin/organizations/:id/export",
-      kit.handle(exportAll, (call) => exportOrganization(deps, call)),
+      kit.handle(exportAll, (call) => exportOrganization(kit, deps, call)),
       hook(exportAll),
     );
 }
@@ -122,7 +123,7 @@ function listOrganizations({ store, metrics }: Deps, { query }: Call<typeof list
   return { status: 200, body: listJson("organizations", found, limit, organizationTold, cursorAfter) };
 }
 
-async function changeOrganization(deps: Deps, call: Call<typeof change>): Promise<Answer> {
+async function changeOrganization(kit: Kit, deps: Deps, call: Call<typeof change>): Promise<Answer> {
   const { store, authenticator, metrics, log } = deps;
   const { org, id } = organizationOf(deps, call);
   const { tier, rate_limit_per_minute: rateLimitPerMinute, disabled } = call.body;
@@ -131,7 +132,7 @@ async function changeOrganization(deps: Deps, call: Call<typeof change>): Promis
     ...(rateLimitPerMinute !== undefined && { rateLimitPerMinute }),
     ...(disabled !== undefined && { disabled }),
   };
-  const update = () => store.updateOrganization(org, changes);
+  const update = () => store.updateOrganization(org, changes, actorOf(kit, deps, call));
   const changed = stored(await timed(metrics.db.organizations, update));
   authenticator.invalidateOrganization(org);
   if (changed === "not_found") throw notFound();
@@ -139,10 +140,11 @@ async function changeOrganization(deps: Deps, call: Call<typeof change>): Promis
   return json(200, organizationTold(changed));
 }
 
-async function eraseOrganization(deps: Deps, call: Call<typeof erase>): Promise<Answer> {
+async function eraseOrganization(kit: Kit, deps: Deps, call: Call<typeof erase>): Promise<Answer> {
   const { store, authenticator, metrics, log } = deps;
   const { org, id } = organizationOf(deps, call);
-  const outcome = await timed(metrics.db.organizations, () => store.eraseOrganization(org));
+  const run = () => store.eraseOrganization(org, actorOf(kit, deps, call));
+  const outcome = await timed(metrics.db.organizations, run);
   // Also when it was refused half-way: what is gone must not be let in by the cache.
   authenticator.invalidateOrganization(org);
   if (stored(outcome) === "not_found") throw notFound();
@@ -150,9 +152,10 @@ async function eraseOrganization(deps: Deps, call: Call<typeof erase>): Promise<
   return noContent;
 }
 
-function exportOrganization(deps: Deps, call: Call<typeof exportAll>): Answer {
+async function exportOrganization(kit: Kit, deps: Deps, call: Call<typeof exportAll>): Promise<Answer> {
   const { store, largeAnswers, log } = deps;
   const { org, id } = organizationOf(deps, call);
+  stored(await store.noteExport(org, actorOf(kit, deps, call)));
   log.info({ request_id: call.requestId, organization_id: id }, "organization exported");
   return {
     status: 200,

@@ -5,6 +5,7 @@ import { Elysia } from "elysia";
 import { rfc3339 } from "../../base/time.ts";
 import { newSigningSecret } from "../../webhook/secret.ts";
 import { Endpoint, EndpointTest, RotatedSecret, RotateSecret } from "../../wire/endpoint.ts";
+import { actorOf } from "../actor.ts";
 import { type Answer, type Call, json, type Kit } from "../call.ts";
 import type { Deps, TestResult } from "../deps.ts";
 import { ENDPOINT_ID, endpointTold, logEndpoint, noSuchEndpoint } from "../endpoint_told.ts";
@@ -72,12 +73,12 @@ export function endpointActionRoutes(kit: Kit, deps: Deps) {
   return new Elysia()
     .post(
       "/api/endpoints/:id/enable",
-      kit.handle(enable, (call) => setActive(deps, call, true)),
+      kit.handle(enable, (call) => setActive(kit, deps, call, true)),
       hook(enable),
     )
     .post(
       "/api/endpoints/:id/disable",
-      kit.handle(disable, (call) => setActive(deps, call, false)),
+      kit.handle(disable, (call) => setActive(kit, deps, call, false)),
       hook(disable),
     )
     .post(
@@ -87,12 +88,13 @@ export function endpointActionRoutes(kit: Kit, deps: Deps) {
     )
     .post(
       "/api/endpoints/:id/rotate-secret",
-      kit.handle(rotate, (call) => rotateSecret(deps, call)),
+      kit.handle(rotate, (call) => rotateSecret(kit, deps, call)),
       hook(rotate),
     );
 }
 
 async function setActive(
+  kit: Kit,
   deps: Deps,
   call: Call<typeof enable> | Call<typeof disable>,
   active: boolean,
@@ -100,7 +102,8 @@ async function setActive(
   const { store, metrics } = deps;
   const { org } = call.principal;
   const id = call.params.id ?? "";
-  const write = () => (active ? store.enableEndpoint(org, id) : store.disableEndpoint(org, id));
+  const by = actorOf(kit, deps, call);
+  const write = () => (active ? store.enableEndpoint(org, id, by) : store.disableEndpoint(org, id, by));
   const endpoint = stored(await timed(metrics.db.webhook, write));
   if (endpoint === "not_found") throw noSuchEndpoint();
   logEndpoint(deps, call, id, active ? "endpoint enabled" : "endpoint disabled");
@@ -124,11 +127,12 @@ function testTold(result: TestResult) {
   return { delivered, response_status: responseStatus, duration_ms: Math.round(durationMs), error };
 }
 
-async function rotateSecret(deps: Deps, call: Call<typeof rotate>): Promise<Answer> {
+async function rotateSecret(kit: Kit, deps: Deps, call: Call<typeof rotate>): Promise<Answer> {
   const { store, metrics } = deps;
   const { params, principal, body, nowMs } = call;
   const input = { signingSecret: newSigningSecret(), oldExpiresAtMs: nowMs + body.overlap_seconds * 1_000 };
-  const write = () => store.rotateSecret(principal.org, params.id ?? "", input);
+  const by = actorOf(kit, deps, call);
+  const write = () => store.rotateSecret(principal.org, params.id ?? "", input, by);
   const endpoint = stored(await timed(metrics.db.webhook, write));
   if (endpoint === "not_found") throw noSuchEndpoint();
   logEndpoint(deps, call, endpoint.id, "endpoint secret rotated");

@@ -6,6 +6,7 @@ import { z } from "zod";
 import type { Endpoint as StoredEndpoint } from "../../store/store.ts";
 import { ChangeEndpoint, CreatedEndpoint, Endpoint, EndpointPage, NewEndpoint } from "../../wire/endpoint.ts";
 import { listQuery } from "../../wire/text.ts";
+import { actorOf } from "../actor.ts";
 import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import { decodeCursor, encodeCursor } from "../cursor.ts";
 import type { Deps } from "../deps.ts";
@@ -83,7 +84,7 @@ export function endpointRoutes(kit: Kit, deps: Deps) {
   return new Elysia()
     .post(
       "/api/endpoints",
-      kit.handle(create, (call) => createEndpoint(deps, call)),
+      kit.handle(create, (call) => createEndpoint(kit, deps, call)),
       hook(create),
     )
     .get(
@@ -98,20 +99,20 @@ export function endpointRoutes(kit: Kit, deps: Deps) {
     )
     .patch(
       "/api/endpoints/:id",
-      kit.handle(change, (call) => changeEndpoint(deps, call)),
+      kit.handle(change, (call) => changeEndpoint(kit, deps, call)),
       hook(change),
     )
     .delete(
       "/api/endpoints/:id",
-      kit.handle(remove, (call) => deleteEndpoint(deps, call)),
+      kit.handle(remove, (call) => deleteEndpoint(kit, deps, call)),
       hook(remove),
     );
 }
 
-async function createEndpoint(deps: Deps, call: Call<typeof create>): Promise<Answer> {
+async function createEndpoint(kit: Kit, deps: Deps, call: Call<typeof create>): Promise<Answer> {
   const { store, metrics, egress } = deps;
   const settings = newSettings(call.body, egress);
-  const make = () => store.createEndpoint(call.principal.org, settings);
+  const make = () => store.createEndpoint(call.principal.org, settings, actorOf(kit, deps, call));
   const made = stored(await timed(metrics.db.webhook, make));
   if (made === "too_many") throw new HttpProblem("too_many_endpoints");
   logEndpoint(deps, call, made.id, "endpoint made");
@@ -149,21 +150,23 @@ function showEndpoint({ store, metrics }: Deps, call: Call<typeof show>): Answer
   return json(200, endpointTold(endpoint, nowMs));
 }
 
-async function changeEndpoint(deps: Deps, call: Call<typeof change>): Promise<Answer> {
+async function changeEndpoint(kit: Kit, deps: Deps, call: Call<typeof change>): Promise<Answer> {
   const { store, metrics, egress } = deps;
   const { params, principal, body, nowMs } = call;
   const changes = changedSettings(body, egress);
-  const update = () => store.updateEndpoint(principal.org, params.id ?? "", changes);
+  const by = actorOf(kit, deps, call);
+  const update = () => store.updateEndpoint(principal.org, params.id ?? "", changes, by);
   const changed = stored(await timed(metrics.db.webhook, update));
   if (changed === "not_found") throw noSuchEndpoint();
   logEndpoint(deps, call, changed.id, "endpoint changed");
   return json(200, endpointTold(changed, nowMs));
 }
 
-async function deleteEndpoint(deps: Deps, call: Call<typeof remove>): Promise<Answer> {
+async function deleteEndpoint(kit: Kit, deps: Deps, call: Call<typeof remove>): Promise<Answer> {
   const { store, metrics } = deps;
   const id = call.params.id ?? "";
-  const outcome = stored(await timed(metrics.db.webhook, () => store.deleteEndpoint(call.principal.org, id)));
+  const run = () => store.deleteEndpoint(call.principal.org, id, actorOf(kit, deps, call));
+  const outcome = stored(await timed(metrics.db.webhook, run));
   if (outcome === "not_found") throw noSuchEndpoint();
   logEndpoint(deps, call, id, "endpoint deleted");
   return noContent;

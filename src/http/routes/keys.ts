@@ -15,6 +15,7 @@ import {
   RotatedKey,
   RotateKey,
 } from "../../wire/key.ts";
+import { actorOf } from "../actor.ts";
 import { type Answer, type Call, json, type Kit, noContent } from "../call.ts";
 import type { Deps } from "../deps.ts";
 import { drawKey } from "../new_key.ts";
@@ -88,7 +89,7 @@ export function keyRoutes(kit: Kit, deps: Deps) {
   return new Elysia()
     .post(
       "/api/keys/generate",
-      kit.handle(generate, (call) => generateKey(deps, call, kit.addressOf(call.request))),
+      kit.handle(generate, (call) => generateKey(kit, deps, call)),
       hook(generate),
     )
     .get(
@@ -98,29 +99,31 @@ export function keyRoutes(kit: Kit, deps: Deps) {
     )
     .post(
       "/api/keys",
-      kit.handle(create, (call) => createKey(deps, call)),
+      kit.handle(create, (call) => createKey(kit, deps, call)),
       hook(create),
     )
     .post(
       "/api/keys/rotate",
-      kit.handle(rotate, (call) => rotateKey(deps, call)),
+      kit.handle(rotate, (call) => rotateKey(kit, deps, call)),
       hook(rotate),
     )
     .delete(
       "/api/keys/:key_id",
-      kit.handle(remove, (call) => deleteKey(deps, call)),
+      kit.handle(remove, (call) => deleteKey(kit, deps, call)),
       hook(remove),
     );
 }
 
-async function generateKey(deps: Deps, call: Call<typeof generate>, address: string): Promise<Answer> {
+async function generateKey(kit: Kit, deps: Deps, call: Call<typeof generate>): Promise<Answer> {
+  const address = kit.addressOf(call.request);
   const { store, metrics, log } = deps;
   const { body, requestId } = call;
   takeFromAddress(deps, address);
   const { apiKey, keyId, secretHash } = await drawKey(deps, "live", address);
   const name = body.organization_name ?? body.org_name ?? "";
   const input = { name, tier: body.tier, key: { keyId, secretHash, ...FIRST_KEY } };
-  const organization = stored(await timed(metrics.db.keys, () => store.createOrganization(input)));
+  const make = () => store.createOrganization(input, actorOf(kit, deps, call));
+  const organization = stored(await timed(metrics.db.keys, make));
   log.info({ request_id: requestId, organization_id: organization.id, key_id: keyId }, "organization made");
   return json(201, generatedKey(organization, { apiKey, keyId }));
 }
@@ -140,7 +143,7 @@ function showKeys({ store, metrics }: Deps, { principal }: Call<typeof info>): A
   });
 }
 
-async function createKey(deps: Deps, call: Call<typeof create>): Promise<Answer> {
+async function createKey(kit: Kit, deps: Deps, call: Call<typeof create>): Promise<Answer> {
   const { store, metrics, log } = deps;
   const { body, principal, nowMs, requestId } = call;
   const { org, organization } = principal;
@@ -150,7 +153,8 @@ async function createKey(deps: Deps, call: Call<typeof create>): Promise<Answer>
   }
   const { apiKey, keyId, secretHash } = await drawKey(deps, body.environment, organization.id);
   const input = { keyId, secretHash, name, scopes, expiresAtMs };
-  const made = stored(await timed(metrics.db.keys, () => store.createKey(org, input)));
+  const make = () => store.createKey(org, input, actorOf(kit, deps, call));
+  const made = stored(await timed(metrics.db.keys, make));
   log.info({ request_id: requestId, organization_id: organization.id, key_id: keyId }, "key made");
   return json(201, {
     organization_id: organization.id,
@@ -165,14 +169,15 @@ async function createKey(deps: Deps, call: Call<typeof create>): Promise<Answer>
   });
 }
 
-async function rotateKey(deps: Deps, call: Call<typeof rotate>): Promise<Answer> {
+async function rotateKey(kit: Kit, deps: Deps, call: Call<typeof rotate>): Promise<Answer> {
   const { store, authenticator, metrics, log } = deps;
   const { body, principal, nowMs, request, requestId } = call;
   const { org, organization, keyId: oldKeyId } = principal;
   const { apiKey, keyId, secretHash } = await drawKey(deps, environmentOf(request.headers), organization.id);
   const endMs = nowMs + body.overlap_seconds * 1_000;
   const oldExpiresAtMs = Math.min(endMs, principal.expiresAtMs ?? endMs);
-  const rotation = () => store.rotateKey(org, oldKeyId, oldExpiresAtMs, { keyId, secretHash });
+  const by = actorOf(kit, deps, call);
+  const rotation = () => store.rotateKey(org, oldKeyId, oldExpiresAtMs, { keyId, secretHash }, by);
   const made = stored(await timed(metrics.db.keys, rotation));
   authenticator.invalidateKey(oldKeyId);
   if (made === "not_found") throw new HttpProblem("not_found", { detail: "This key was deleted." });
@@ -188,12 +193,13 @@ async function rotateKey(deps: Deps, call: Call<typeof rotate>): Promise<Answer>
   });
 }
 
-async function deleteKey(deps: Deps, call: Call<typeof remove>): Promise<Answer> {
+async function deleteKey(kit: Kit, deps: Deps, call: Call<typeof remove>): Promise<Answer> {
   const { store, authenticator, metrics, log } = deps;
   const { params, principal, requestId } = call;
   const { org, organization } = principal;
   const keyId = params.key_id ?? "";
-  const outcome = stored(await timed(metrics.db.keys, () => store.deleteKey(org, keyId)));
+  const run = () => store.deleteKey(org, keyId, actorOf(kit, deps, call));
+  const outcome = stored(await timed(metrics.db.keys, run));
   authenticator.invalidateKey(keyId);
   if (outcome === "not_found") throw new HttpProblem("not_found", { detail: "There is no such key." });
   if (outcome === "last_manage_key") throw new HttpProblem("last_manage_key");

@@ -6,6 +6,7 @@ import { rfc3339 } from "../../base/time.ts";
 import type { Endpoint, Organization } from "../../store/store.ts";
 import { newSigningSecret } from "../../webhook/secret.ts";
 import { SetWebhook, WebhookConfig } from "../../wire/webhook_config.ts";
+import { actorOf } from "../actor.ts";
 import { json, type Kit, noContent } from "../call.ts";
 import type { Deps } from "../deps.ts";
 import { allowedUrl } from "../endpoint_settings.ts";
@@ -51,18 +52,22 @@ const remove = operation({
   problems: ["not_found", "overloaded", "storage_unavailable"],
 });
 
-export function webhookConfigRoutes(kit: Kit, { store, egress, metrics, log }: Deps) {
+export function webhookConfigRoutes(kit: Kit, deps: Deps) {
+  const { store, egress, metrics, log } = deps;
   const latency = metrics.db.webhook;
   const path = "/api/webhook/config";
 
   return new Elysia()
     .post(
       path,
-      kit.handle(set, async ({ body, principal: { org, organization }, requestId }) => {
+      kit.handle(set, async (call) => {
+        const { body, requestId, principal } = call;
+        const { org, organization } = principal;
         const url = allowedUrl(body.webhook_url, egress, "/webhook_url");
         // Used when there is no webhook yet; the store keeps the secret of one that is there.
         const input = { url, signingSecret: newSigningSecret() };
-        const outcome = stored(await timed(latency, () => store.putDefaultEndpoint(org, input)));
+        const put = () => store.putDefaultEndpoint(org, input, actorOf(kit, deps, call));
+        const outcome = stored(await timed(latency, put));
         const { endpoint, signingSecret } = outcome;
         log.info(
           { request_id: requestId, organization_id: organization.id, endpoint_id: endpoint.id },
@@ -83,10 +88,13 @@ export function webhookConfigRoutes(kit: Kit, { store, egress, metrics, log }: D
     )
     .delete(
       path,
-      kit.handle(remove, async ({ principal: { org, organization }, requestId }) => {
+      kit.handle(remove, async (call) => {
+        const { principal, requestId } = call;
+        const { org, organization } = principal;
         const endpoint = store.defaultEndpoint(org);
         if (endpoint === null) throw notSet();
-        const outcome = stored(await timed(latency, () => store.deleteEndpoint(org, endpoint.id)));
+        const run = () => store.deleteEndpoint(org, endpoint.id, actorOf(kit, deps, call));
+        const outcome = stored(await timed(latency, run));
         if (outcome === "not_found") throw notSet();
         log.info({ request_id: requestId, organization_id: organization.id }, "webhook deleted");
         return noContent;

@@ -2,6 +2,7 @@
 // tables. Statements are prepared once, at the start.
 
 import { prepareAck } from "./ack.ts";
+import { prepareAudit } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { prepareAgeStep, prepareCancelStep } from "./endpoint_steps.ts";
 import {
@@ -24,7 +25,13 @@ import {
   prepareTouchKeys,
   prepareUpdateOrganization,
 } from "./organizations.ts";
-import { prepareDeleteEvents, prepareEraseStep, preparePruneStep, prepareStartErase } from "./remove.ts";
+import {
+  prepareDeleteEvents,
+  prepareEndErase,
+  prepareEraseStep,
+  preparePruneStep,
+  prepareStartErase,
+} from "./remove.ts";
 import { prepareCreateReplay, prepareReplayStep, prepareRetryDelivery } from "./requeue.ts";
 import { prepareAppearStep } from "./scheduled.ts";
 import { prepareSettle } from "./settle.ts";
@@ -62,13 +69,18 @@ export function prepareApply(ctx: Context): (op: Op) => OpResult {
     pruneStep: preparePruneStep(ctx),
     startErase: prepareStartErase(ctx),
     eraseStep: prepareEraseStep(ctx),
+    endErase: prepareEndErase(ctx),
+    noteExport: () => null,
   };
+  const audit = prepareAudit(ctx);
   const { ingest, settle } = handlers;
   return (op) => {
     if (op.op === "ingest") return ingest(op);
     if (op.op === "settle") return settle(op);
     // The compiler cannot see that a handler and its op go by the same word; the type of `handlers` says so.
-    return (handlers[op.op] as (op: Op) => OpResult)(op);
+    const result = (handlers[op.op] as (op: Op) => OpResult)(op);
+    if (op.by !== undefined) audit(op, op.by, result);
+    return result;
   };
 }
 

@@ -2,7 +2,7 @@
 // structured clone of arrays was 3.4 times slower end to end (20k/s against 68k/s at 64 clients).
 
 import type { Scope, Tier } from "../../wire/tiers.ts";
-import type { EndpointSettings, NewKey, ReplayInput } from "../store.ts";
+import type { Actor, EndpointSettings, NewKey, ReplayInput } from "../store.ts";
 
 /** One event on its way to disk, its id already given. */
 export type IngestOp = {
@@ -40,8 +40,13 @@ export type SettleOp = {
   readonly clockMs: number;
 };
 
-/** Writes other than the two above: rare, so their names may be long. Times: milliseconds since 1970. */
-export type RareOp =
+/**
+ * Writes other than the two above: rare, so their names may be long. Times: milliseconds since 1970. `by`: who asked,
+ * for the audit record (audit.ts); absent, nothing is recorded.
+ */
+export type RareOp = { readonly by?: Actor } & RareWrite;
+
+type RareWrite =
   | {
       readonly op: "createOrganization";
       readonly id: string;
@@ -69,6 +74,8 @@ export type RareOp =
     }
   | { readonly op: "startErase"; readonly org: number }
   | { readonly op: "eraseStep"; readonly org: number; readonly eventsMax: number }
+  | { readonly op: "endErase"; readonly org: number }
+  | { readonly op: "noteExport"; readonly org: number }
   | {
       readonly op: "putDefaultEndpoint";
       readonly org: number;

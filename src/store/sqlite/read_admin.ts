@@ -2,11 +2,18 @@
 // read once per key and five minutes.
 
 import type { Database } from "bun:sqlite";
-import { and, asc, eq, getTableColumns, gt, isNotNull, isNull } from "drizzle-orm";
+import { and, asc, desc, eq, getTableColumns, gt, gte, isNotNull, isNull, lt } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
-import type { ApiKey, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
-import { endpointOfRow, keyOfRow, keyRecordOfRows, organizationOfRow, replayOfRow } from "./rows.ts";
-import { apiKeys, endpoints, organizations, replays } from "./schema.ts";
+import type { ApiKey, AuditEntry, AuditQuery, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
+import {
+  auditEntryOfRow,
+  endpointOfRow,
+  keyOfRow,
+  keyRecordOfRows,
+  organizationOfRow,
+  replayOfRow,
+} from "./rows.ts";
+import { apiKeys, audit, endpoints, organizations, replays } from "./schema.ts";
 
 export class AdminReads {
   readonly #db;
@@ -47,6 +54,23 @@ export class AdminReads {
       .where(and(eq(organizations.id, id), eq(organizations.erasing, 0)))
       .get();
     return row ? organizationOfRow(row) : null;
+  }
+
+  audit({ organizationId, sinceMs, untilMs, beforeEntry, limit }: AuditQuery): readonly AuditEntry[] {
+    const rows = this.#db
+      .select()
+      .from(audit)
+      .where(
+        and(
+          organizationId === null ? undefined : eq(audit.organization_id, organizationId),
+          beforeEntry === null ? undefined : lt(audit.entry, beforeEntry),
+          sinceMs === null ? undefined : gte(audit.at, sinceMs),
+          untilMs === null ? undefined : lt(audit.at, untilMs),
+        ),
+      )
+      .orderBy(desc(audit.entry))
+      .limit(limit);
+    return rows.all().map(auditEntryOfRow);
   }
 
   organizations(afterOrg: number, limit: number): readonly Organization[] {

@@ -2,7 +2,9 @@
 // ingest waits for at most one step.
 
 import { isId, msOfSeq, seqOfId } from "../../base/id.ts";
+import type { Actor } from "../store.ts";
 import { prepareCancelWaiting } from "./ack.ts";
+import { BY_SERVER, prepareForgetCallers, prepareRecord } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { DEDUP_WINDOW_MS } from "./dedup.ts";
 import { STATUSES_SQL, status, statusSql } from "./status.ts";
@@ -93,16 +95,16 @@ export function preparePruneStep(ctx: Context) {
   };
 }
 
-/** Marks an organization as being erased: its keys are dead from here on. */
+/** Marks an organization as being erased: its keys are dead from here on, and its name is forgotten. */
 export function prepareStartErase(ctx: Context) {
   const start = ctx.db.prepare<void, [number, number]>(
-    "UPDATE organizations SET disabled = 1, erasing = 1, updated_at = ? WHERE org = +?",
+    "UPDATE organizations SET disabled = 1, erasing = 1, name = '', updated_at = ? WHERE org = +?",
   );
   return ({ org }: { org: number }): "started" | "not_found" =>
     start.run(ctx.nowMs, org).changes > 0 ? "started" : "not_found";
 }
 
-/** One step of erasure; `done` when nothing of the organization is left. */
+/** One step of erasure; `done` when nothing of the organization is left but its row. */
 export function prepareEraseStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const indexed = ctx.db.prepare<{ seq: number }, [number, number]>(
@@ -122,8 +124,8 @@ export function prepareEraseStep(ctx: Context) {
     "DELETE FROM replays WHERE org = +?",
     "DELETE FROM endpoints WHERE org = +?",
     "DELETE FROM api_keys WHERE org = +?",
-    "DELETE FROM organizations WHERE org = +?",
   ].map((sql) => ctx.db.prepare<void, [number]>(sql));
+  const forgetCallers = prepareForgetCallers(ctx);
 
   return ({ org, eventsMax }: { org: number; eventsMax: number }): { done: boolean } => {
     const rows = [...tombs.all(org, eventsMax)];
@@ -133,7 +135,21 @@ export function prepareEraseStep(ctx: Context) {
     if (rows.length === eventsMax) return { done: false };
     for (const { endpoint } of endpoints.all(org)) ctx.effects.endpoints.push(endpoint);
     for (const statement of rest) statement.run(org);
+    forgetCallers(org);
     ctx.fanOut.forget(org);
     return { done: true };
+  };
+}
+
+/** The end of an erasure: the row that would begin it again after a restart. */
+export function prepareEndErase(ctx: Context) {
+  const record = prepareRecord(ctx);
+  const remove = ctx.db.prepare<{ id: string }, [number]>(
+    "DELETE FROM organizations WHERE org = +? RETURNING id",
+  );
+  return ({ org, by = BY_SERVER }: { org: number; by?: Actor }): null => {
+    const row = remove.get(org);
+    if (row) record(row.id, by, { action: "organization.erased", subjectId: null });
+    return null;
   };
 }

@@ -1,13 +1,14 @@
 // Rows as SQLite gives them, and the values that the store speaks. Each translation stands here once.
 
 import { msOfSeq } from "../../base/id.ts";
+import type { ActorKind, AuditAction } from "../../wire/audit.ts";
 import {
   type DeliveryStatus,
   type DisabledReason,
   type Tier,
   tierEventsPerMinute,
 } from "../../wire/tiers.ts";
-import type { ApiKey, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
+import type { ApiKey, AuditEntry, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
 import { parseScopes } from "./op.ts";
 
 export type OrganizationRow = {
@@ -32,6 +33,36 @@ export function organizationOfRow(row: OrganizationRow): Organization {
     disabled: row.disabled !== 0,
     createdAtMs: row.created_at,
     updatedAtMs: row.updated_at,
+  };
+}
+
+export type AuditRow = {
+  entry: number;
+  at: number;
+  action: string;
+  actor: string;
+  key_id: string | null;
+  address: string | null;
+  request_id: string | null;
+  organization_id: string;
+  subject_id: string | null;
+  details: string;
+};
+
+export function auditEntryOfRow(row: AuditRow): AuditEntry {
+  return {
+    entry: row.entry,
+    atMs: row.at,
+    action: row.action as AuditAction,
+    by: {
+      kind: row.actor as ActorKind,
+      keyId: row.key_id,
+      address: row.address,
+      requestId: row.request_id,
+    },
+    organizationId: row.organization_id,
+    subjectId: row.subject_id,
+    details: JSON.parse(row.details) as Record<string, unknown>,
   };
 }
 

@@ -56,6 +56,19 @@ export const endpoints = sqliteTable("endpoints", {
   paused_until: integer(),
 });
 
+export const audit = sqliteTable("audit", {
+  entry: integer().primaryKey({ autoIncrement: true }),
+  at: integer().notNull(),
+  action: text().notNull(),
+  actor: text().notNull(),
+  key_id: text(),
+  address: text(),
+  request_id: text(),
+  organization_id: text().notNull(),
+  subject_id: text(),
+  details: text().notNull(),
+});
+
 export const events = sqliteTable("events", {
   seq: integer().primaryKey(),
   org: integer().notNull(),

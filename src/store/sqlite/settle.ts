@@ -1,6 +1,9 @@
 // Records one attempt, moves its delivery along the state machine, and keeps its endpoint's health. A delivery that was
 // cancelled, or settled twice after a crash, keeps its state: a late failure undoes nothing, a late success is recorded.
 
+import type { Changes } from "bun:sqlite";
+import type { DisabledReason } from "../../wire/tiers.ts";
+import { prepareRecordOfEndpoint } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { ageKey } from "./due.ts";
 import { prepareIndexStatus } from "./index_status.ts";
@@ -99,11 +102,17 @@ function prepareSettleEndpoint(ctx: Context): (op: SettleOp) => void {
   const disableGone = ctx.db.prepare<void, [number, number]>(
     "UPDATE endpoints SET disabled_at = ?, disabled_reason = 'gone' WHERE endpoint = +? AND disabled_at IS NULL",
   );
+  const record = prepareRecordOfEndpoint(ctx);
+  const recordWhere = ({ changes }: Changes, endpoint: number, reason: DisabledReason) => {
+    if (changes > 0) record(endpoint, { action: "endpoint.disabled", details: { reason } });
+  };
   return (op) => {
     saveClock(op.clockMs);
-    if (op.hopeless && op.health) disableHopeless.run(ctx.nowMs, op.endpoint, op.health[1]);
+    if (op.hopeless && op.health) {
+      recordWhere(disableHopeless.run(ctx.nowMs, op.endpoint, op.health[1]), op.endpoint, "failing");
+    }
     if (op.health) saveHealth.run(...op.health, op.endpoint);
-    if (op.outcome === "gone") disableGone.run(ctx.nowMs, op.endpoint);
+    if (op.outcome === "gone") recordWhere(disableGone.run(ctx.nowMs, op.endpoint), op.endpoint, "gone");
     if (op.hopeless || op.outcome === "gone") ctx.effects.endpoints.push(op.endpoint);
   };
 }

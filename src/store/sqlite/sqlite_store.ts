@@ -1,14 +1,17 @@
 // The store over one SQLite file: reads on this thread's own connection, writes through the writer thread. Long
-// writes (erasing, cancelling, replaying, retention) are loops of short ones, and go on after a restart.
+// writes are loops of short ones (long_writes.ts).
 
 import type { Database } from "bun:sqlite";
 import { statfsSync, statSync } from "node:fs";
 import path from "node:path";
-import { firstSeqOfMs, type IdSource, msOfSeq } from "../../base/id.ts";
+import { type IdSource, msOfSeq } from "../../base/id.ts";
 import type { Tier } from "../../wire/tiers.ts";
 import type {
   AckResult,
+  Actor,
   ApiKey,
+  AuditEntry,
+  AuditQuery,
   Bite,
   Delivery,
   DeliveryBite,
@@ -37,27 +40,23 @@ import type {
   Written,
 } from "../store.ts";
 import { Appearances } from "./appearances.ts";
+import { BY_SERVER } from "./audit.ts";
 import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
-import { Jobs } from "./jobs.ts";
 import type { LeasedSeqs } from "./leases.ts";
-import type { AgeCursor, IngestOp, OpResult, RareOp } from "./op.ts";
+import { LongWrites, STEP_ROWS } from "./long_writes.ts";
+import type { IngestOp, OpResult, RareOp } from "./op.ts";
 import { AdminReads } from "./read_admin.ts";
 import { BacklogReads } from "./read_backlog.ts";
 import { DeliveryReads } from "./read_deliveries.ts";
 import { InboxReads } from "./read_inbox.ts";
 import { type StreamPage, StreamReads } from "./read_stream.ts";
 import { Readable } from "./readable.ts";
-import type { Pruned } from "./remove.ts";
 import type { CreatedReplay } from "./requeue.ts";
 import type { Appeared } from "./scheduled.ts";
 import { isRefused, type Writer } from "./writer.ts";
 
-/** Rows a step may touch: about 5 ms of the writer's time. */
-const STEP_ROWS = 500;
 const APPEAR_AGAIN_MS = 1_000;
-/** Rows a step may look at when it changes few of them. */
-const STEP_LOOKS = 2_000;
 
 export class SqliteStore implements Store {
   readonly #file: string;
@@ -70,7 +69,7 @@ export class SqliteStore implements Store {
   readonly #stream: StreamReads;
   readonly #backlog: BacklogReads;
   readonly #deliveries: DeliveryReads;
-  readonly #jobs = new Jobs((op) => this.#write(op));
+  readonly #long = new LongWrites((op) => this.#write(op));
   readonly #readable = new Readable();
   readonly #appearances = new Appearances(() => this.#appear());
 
@@ -161,12 +160,15 @@ export class SqliteStore implements Store {
     return this.#readable.listen(org, listener);
   }
 
-  createOrganization(input: { name: string; tier: Tier; key: NewKey }): Promise<Written<Organization>> {
-    return this.#write({ op: "createOrganization", id: Bun.randomUUIDv7(), ...input });
+  createOrganization(
+    input: { name: string; tier: Tier; key: NewKey },
+    by: Actor,
+  ): Promise<Written<Organization>> {
+    return this.#write({ op: "createOrganization", id: Bun.randomUUIDv7(), ...input, by });
   }
 
-  createKey(org: number, key: NewKey): Promise<Written<ApiKey>> {
-    return this.#write({ op: "createKey", org, key });
+  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey>> {
+    return this.#write({ op: "createKey", org, key, by });
   }
 
   rotateKey(
@@ -174,12 +176,17 @@ export class SqliteStore implements Store {
     oldKeyId: string,
     oldExpiresAtMs: number,
     key: Pick<NewKey, "keyId" | "secretHash">,
+    by: Actor,
   ): Promise<Written<ApiKey | "not_found">> {
-    return this.#write({ op: "rotateKey", org, oldKeyId, oldExpiresAtMs, ...key });
+    return this.#write({ op: "rotateKey", org, oldKeyId, oldExpiresAtMs, ...key, by });
   }
 
-  deleteKey(org: number, keyId: string): Promise<Written<"deleted" | "not_found" | "last_manage_key">> {
-    return this.#write({ op: "deleteKey", org, keyId });
+  deleteKey(
+    org: number,
+    keyId: string,
+    by: Actor,
+  ): Promise<Written<"deleted" | "not_found" | "last_manage_key">> {
+    return this.#write({ op: "deleteKey", org, keyId, by });
   }
 
   touchKeys(used: readonly { keyId: string; lastUsedAtMs: number }[]): Promise<Written<null>> {
@@ -189,28 +196,30 @@ export class SqliteStore implements Store {
   updateOrganization(
     org: number,
     change: { tier?: Tier; rateLimitPerMinute?: number | null; disabled?: boolean },
+    by: Actor,
   ): Promise<Written<Organization | "not_found">> {
-    return this.#write({ op: "updateOrganization", org, ...change });
+    return this.#write({ op: "updateOrganization", org, ...change, by });
   }
 
-  async eraseOrganization(org: number): Promise<Written<"erased" | "not_found">> {
-    const started = await this.#write<"started" | "not_found">({ op: "startErase", org });
+  async eraseOrganization(org: number, by: Actor): Promise<Written<"erased" | "not_found">> {
+    const started = await this.#write<"started" | "not_found">({ op: "startErase", org, by });
     if (started.kind !== "done" || started.value === "not_found") return started as Written<"not_found">;
-    const steps = await this.#repeat<{ done: boolean }>(
-      () => ({ op: "eraseStep", org, eventsMax: STEP_ROWS }),
-      (step) => step.done,
-    );
-    return steps.kind === "done" ? { kind: "done", value: "erased" } : steps;
+    return this.#long.erase(org, by);
+  }
+
+  noteExport(org: number, by: Actor): Promise<Written<null>> {
+    return this.#write({ op: "noteExport", org, by });
   }
 
   async putDefaultEndpoint(
     org: number,
     input: { url: string; signingSecret: string },
+    by: Actor,
   ): Promise<Written<{ endpoint: Endpoint; signingSecret: string }>> {
     const id = Bun.randomUUIDv7();
     const put = await this.#write<Changed & { signingSecret: string }>({
       op: "putDefaultEndpoint",
-      ...{ org, id, ...input },
+      ...{ org, id, ...input, by },
     });
     if (put.kind === "done") await this.#ageWhere(put.value);
     return put;
@@ -219,39 +228,42 @@ export class SqliteStore implements Store {
   createEndpoint(
     org: number,
     input: EndpointSettings & { signingSecret: string },
+    by: Actor,
   ): Promise<Written<Endpoint | "too_many">> {
-    return this.#write({ op: "createEndpoint", org, id: Bun.randomUUIDv7(), ...input });
+    return this.#write({ op: "createEndpoint", org, id: Bun.randomUUIDv7(), ...input, by });
   }
 
   updateEndpoint(
     org: number,
     id: string,
     change: Partial<EndpointSettings>,
+    by: Actor,
   ): Promise<Written<Endpoint | "not_found">> {
-    return this.#changeEndpoint({ op: "updateEndpoint", org, id, change });
+    return this.#changeEndpoint({ op: "updateEndpoint", org, id, change, by });
   }
 
-  enableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">> {
-    return this.#changeEndpoint({ op: "enableEndpoint", org, id });
+  enableEndpoint(org: number, id: string, by: Actor): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "enableEndpoint", org, id, by });
   }
 
-  disableEndpoint(org: number, id: string): Promise<Written<Endpoint | "not_found">> {
-    return this.#changeEndpoint({ op: "disableEndpoint", org, id });
+  disableEndpoint(org: number, id: string, by: Actor): Promise<Written<Endpoint | "not_found">> {
+    return this.#changeEndpoint({ op: "disableEndpoint", org, id, by });
   }
 
   rotateSecret(
     org: number,
     id: string,
     input: { signingSecret: string; oldExpiresAtMs: number },
+    by: Actor,
   ): Promise<Written<Endpoint | "not_found">> {
-    return this.#changeEndpoint({ op: "rotateSecret", org, id, ...input });
+    return this.#changeEndpoint({ op: "rotateSecret", org, id, ...input, by });
   }
 
-  async deleteEndpoint(org: number, id: string): Promise<Written<"deleted" | "not_found">> {
-    const deleted = await this.#write<number | "not_found">({ op: "deleteEndpoint", org, id });
+  async deleteEndpoint(org: number, id: string, by: Actor): Promise<Written<"deleted" | "not_found">> {
+    const deleted = await this.#write<number | "not_found">({ op: "deleteEndpoint", org, id, by });
     if (deleted.kind !== "done") return deleted;
     if (deleted.value === "not_found") return { kind: "done", value: "not_found" };
-    await this.#cancelWaiting(deleted.value);
+    await this.#long.cancelWaiting(deleted.value);
     return { kind: "done", value: "deleted" };
   }
 
@@ -278,7 +290,7 @@ export class SqliteStore implements Store {
     const created = await this.#write<CreatedReplay | "not_found">(op);
     if (created.kind !== "done") return created;
     if (created.value === "not_found") return { kind: "done", value: "not_found" };
-    await this.#runReplay(created.value.replay);
+    await this.#long.replay(created.value.replay);
     return { kind: "done", value: this.replay(org, id) ?? created.value.told };
   }
 
@@ -300,27 +312,17 @@ export class SqliteStore implements Store {
   }
 
   /** Removes what was accepted before `beforeMs` and is delivered or dead-lettered. Returns how many events. */
-  async prune(beforeMs: number): Promise<Written<number>> {
-    let removed = 0;
-    let afterSeq = firstSeqOfMs(0);
-    const steps = await this.#repeat<Pruned>(
-      () => ({ op: "pruneStep", afterSeq, beforeSeq: firstSeqOfMs(beforeMs), eventsMax: STEP_ROWS }),
-      (step) => {
-        removed += step.removed;
-        if (step.nextSeq !== null) afterSeq = step.nextSeq;
-        return step.nextSeq === null;
-      },
-    );
-    return steps.kind === "done" ? { kind: "done", value: removed } : steps;
+  prune(beforeMs: number): Promise<Written<number>> {
+    return this.#long.prune(beforeMs);
   }
 
   /** Finishes what a restart interrupted. */
   async resume(): Promise<void> {
     void this.#appearances.look();
-    for (const org of this.#admin.erasing()) await this.eraseOrganization(org);
-    for (const endpoint of this.#admin.deletedEndpoints()) await this.#cancelWaiting(endpoint);
-    for (const endpoint of this.#admin.agingEndpoints()) await this.#age(endpoint);
-    for (const replay of this.#admin.runningReplays()) await this.#runReplay(replay);
+    for (const org of this.#admin.erasing()) await this.#long.erase(org, BY_SERVER);
+    for (const endpoint of this.#admin.deletedEndpoints()) await this.#long.cancelWaiting(endpoint);
+    for (const endpoint of this.#admin.agingEndpoints()) await this.#long.age(endpoint);
+    for (const replay of this.#admin.runningReplays()) await this.#long.replay(replay);
   }
 
   keyRecord(keyId: string): KeyRecord | null {
@@ -371,6 +373,10 @@ export class SqliteStore implements Store {
     return this.#admin.replay(org, id);
   }
 
+  audit(query: AuditQuery): readonly AuditEntry[] {
+    return this.#admin.audit(query);
+  }
+
   event(org: number, id: string): EventWithDeliveries | null {
     return this.#inbox.event(org, id);
   }
@@ -415,7 +421,7 @@ export class SqliteStore implements Store {
   /** Writes what waits, checkpoints and closes. */
   async close(): Promise<void> {
     this.#appearances.stop();
-    await this.#jobs.stop();
+    await this.#long.stop();
     this.#db.close(false);
     await this.#writer.close();
   }
@@ -439,35 +445,7 @@ export class SqliteStore implements Store {
   }
 
   async #ageWhere({ endpoint, aging }: Changed): Promise<void> {
-    if (aging) await this.#age(endpoint.endpoint);
-  }
-
-  #age(endpoint: number): Promise<void> {
-    const step = (after: AgeCursor | null): RareOp => ({
-      op: "ageStep",
-      ...{ endpoint, after, looksMax: STEP_LOOKS },
-    });
-    return this.#jobs.run<{ next: AgeCursor | null }>(`age ${endpoint}`, step(null), ({ next }) =>
-      next === null ? null : step(next),
-    );
-  }
-
-  #cancelWaiting(endpoint: number): Promise<void> {
-    const step: RareOp = { op: "cancelStep", endpoint, deliveriesMax: STEP_ROWS };
-    return this.#jobs.run<{ done: boolean }>(`cancel ${endpoint}`, step, ({ done }) => (done ? null : step));
-  }
-
-  #runReplay(replay: number): Promise<void> {
-    const step: RareOp = { op: "replayStep", replay, looksMax: STEP_ROWS };
-    return this.#jobs.run<{ done: boolean }>(`replay ${replay}`, step, ({ done }) => (done ? null : step));
-  }
-
-  async #repeat<T>(op: () => RareOp, done: (value: T) => boolean): Promise<Written<null>> {
-    for (;;) {
-      const step = await this.#write<T>(op());
-      if (step.kind !== "done") return step;
-      if (done(step.value)) return { kind: "done", value: null };
-    }
+    if (aging) await this.#long.age(endpoint.endpoint);
   }
 
   async #write<T>(op: RareOp): Promise<Written<T>> {

@@ -1,0 +1,87 @@
+// Writes that may concern a million rows (erasing, cancelling, replaying, retention): loops of short ones, between which
+// others get their turn. What a restart interrupts goes on after it.
+
+import { firstSeqOfMs } from "../../base/id.ts";
+import type { Actor, Written } from "../store.ts";
+import { Jobs } from "./jobs.ts";
+import type { AgeCursor, RareOp } from "./op.ts";
+import type { Pruned } from "./remove.ts";
+
+/** Rows a step may touch: about 5 ms of the writer's time. */
+export const STEP_ROWS = 500;
+/** Rows a step may look at when it changes few of them. */
+const STEP_LOOKS = 2_000;
+
+type Write = <T>(op: RareOp) => Promise<Written<T>>;
+
+export class LongWrites {
+  readonly #write: Write;
+  readonly #jobs: Jobs;
+
+  constructor(write: Write) {
+    this.#write = write;
+    this.#jobs = new Jobs(write);
+  }
+
+  /** Everything of an organization whose erasure was started. */
+  async erase(org: number, by: Actor): Promise<Written<"erased">> {
+    const steps = await this.#repeat<{ done: boolean }>(
+      () => ({ op: "eraseStep", org, eventsMax: STEP_ROWS }),
+      (step) => step.done,
+    );
+    if (steps.kind !== "done") return steps;
+    const ended = await this.#write<null>({ op: "endErase", org, by });
+    return ended.kind === "done" ? { kind: "done", value: "erased" } : ended;
+  }
+
+  /** Removes what was accepted before `beforeMs` and is delivered or dead-lettered. Returns how many events. */
+  async prune(beforeMs: number): Promise<Written<number>> {
+    let removed = 0;
+    let afterSeq = firstSeqOfMs(0);
+    const steps = await this.#repeat<Pruned>(
+      () => ({ op: "pruneStep", afterSeq, beforeSeq: firstSeqOfMs(beforeMs), eventsMax: STEP_ROWS }),
+      (step) => {
+        removed += step.removed;
+        if (step.nextSeq !== null) afterSeq = step.nextSeq;
+        return step.nextSeq === null;
+      },
+    );
+    return steps.kind === "done" ? { kind: "done", value: removed } : steps;
+  }
+
+  /** Puts what waits for an endpoint in the order of age. */
+  age(endpoint: number): Promise<void> {
+    const step = (after: AgeCursor | null): RareOp => ({
+      op: "ageStep",
+      ...{ endpoint, after, looksMax: STEP_LOOKS },
+    });
+    return this.#jobs.run<{ next: AgeCursor | null }>(`age ${endpoint}`, step(null), ({ next }) =>
+      next === null ? null : step(next),
+    );
+  }
+
+  /** Cancels what waits for a deleted endpoint. */
+  cancelWaiting(endpoint: number): Promise<void> {
+    const step: RareOp = { op: "cancelStep", endpoint, deliveriesMax: STEP_ROWS };
+    return this.#jobs.run<{ done: boolean }>(`cancel ${endpoint}`, step, ({ done }) => (done ? null : step));
+  }
+
+  /** Goes on with a replay. */
+  replay(replay: number): Promise<void> {
+    const step: RareOp = { op: "replayStep", replay, looksMax: STEP_ROWS };
+    return this.#jobs.run<{ done: boolean }>(`replay ${replay}`, step, ({ done }) => (done ? null : step));
+  }
+
+  /** Begins no step any more, and waits for those that run. */
+  stop(): Promise<void> {
+    return this.#jobs.stop();
+  }
+
+  async #repeat<T>(op: () => RareOp, done: (value: T) => boolean): Promise<Written<null>> {
+    for (;;) {
+      const step = await this.#write<T>(op());
+      if (step.kind !== "done") return step;
+      if (done(step.value)) return { kind: "done", value: null };
+    }
+  }
+}
