@@ -63,6 +63,7 @@ CREATE TABLE endpoints (
 
 CREATE UNIQUE INDEX endpoints_name ON endpoints (org, name) WHERE deleted_at IS NULL AND name IS NOT NULL;
 CREATE INDEX endpoints_org ON endpoints (org, endpoint) WHERE deleted_at IS NULL;
+CREATE INDEX endpoints_deleted ON endpoints (org, endpoint) WHERE deleted_at IS NOT NULL;
 
 -- Who changed keys, endpoints and organizations. It outlives what it tells of, so it has ids and no names or URLs.
 CREATE TABLE audit (

@@ -59,6 +59,8 @@ CREATE UNIQUE INDEX endpoints_name ON endpoints (org, name) WHERE deleted_at IS 
 
 CREATE INDEX endpoints_org ON endpoints (org, endpoint) WHERE deleted_at IS NULL;
 
+CREATE INDEX endpoints_deleted ON endpoints (org, endpoint) WHERE deleted_at IS NOT NULL;
+
 CREATE TABLE audit (
   entry INTEGER PRIMARY KEY AUTOINCREMENT,
   at INTEGER NOT NULL,

@@ -61,12 +61,10 @@ export const AuditEntry = z
         description: "The key or the endpoint that it was done to; null: the organization itself.",
         examples: [examples.key],
       }),
-    details: z
-      .record(z.string(), z.unknown())
-      .meta({
-        description: "What was changed; never a secret, a URL or a name.",
-        examples: [{ tier: "pro" }],
-      }),
+    details: z.record(z.string(), z.unknown()).meta({
+      description: "What was changed; never a secret, a URL or a name.",
+      examples: [{ tier: "pro" }],
+    }),
   })
   .meta({ id: "AuditEntry", description: "One entry of the audit record." });
 

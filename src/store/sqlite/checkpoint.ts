@@ -16,6 +16,9 @@ const LONG_MS = 8;
 const RESTART_FRAMES = 32_768;
 const RESTART_WAIT_MS = 100;
 
+/** Nobody waits longer for the end of an erasure: it is tried again. */
+const SCRUB_WAIT_MS = 5;
+
 type Frames = { busy: number; log: number; checkpointed: number };
 
 /** Returns `checkpoint()`, to be called between groups; it does something only when it is time, and says so. */
@@ -39,5 +42,18 @@ export function prepareCheckpoint(db: Database, busyMs: number): () => boolean {
     if (log - checkpointed < enough) return false;
     passive();
     return true;
+  };
+}
+
+/** Empties the write-ahead log, old frames and all, so that nothing that was erased is in it. False: a reader holds it. */
+export function prepareScrub(db: Database, busyMs: number): () => boolean {
+  return () => {
+    db.run(`PRAGMA busy_timeout = ${SCRUB_WAIT_MS}`);
+    try {
+      const { busy = 1 } = db.query<Frames, []>("PRAGMA wal_checkpoint(TRUNCATE)").get() ?? {};
+      return busy === 0;
+    } finally {
+      db.run(`PRAGMA busy_timeout = ${busyMs}`);
+    }
   };
 }

@@ -21,6 +21,8 @@ export type Context = {
   effects: Effects;
   /** Of the group in hand, milliseconds since 1970. */
   nowMs: number;
+  /** False: the write-ahead log, or free space, may still hold what was erased. */
+  scrubbed: boolean;
   /** Up to which seq each index is written; the marks on disk. */
   readonly sealed: Record<IndexName, number>;
 };

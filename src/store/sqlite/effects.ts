@@ -15,6 +15,8 @@ export class Effects {
   /** Events inserted: how far the tail grew. */
   inserted = 0;
   lastSeq = 0;
+  /** The last rows of an organization were erased. */
+  erased = false;
 
   /** Worth telling the delivery thread. */
   get any(): boolean {

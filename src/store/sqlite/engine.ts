@@ -6,7 +6,7 @@ import { SQLiteError } from "bun:sqlite";
 import { firstSeqOfMs } from "../../base/id.ts";
 import { createSecretBox, type SecretBox } from "../../base/secret_box.ts";
 import { prepareApply } from "./apply.ts";
-import { prepareCheckpoint } from "./checkpoint.ts";
+import { prepareCheckpoint, prepareScrub } from "./checkpoint.ts";
 import { type Context, type IndexName, indexNames } from "./context.ts";
 import { Dedup, type DedupOptions } from "./dedup.ts";
 import { Effects } from "./effects.ts";
@@ -85,6 +85,7 @@ export type Committed = {
 export class Engine {
   readonly #ctx: Context;
   readonly #checkpoint: () => boolean;
+  readonly #scrub: () => boolean;
   readonly #durability: Durability;
   readonly #sealEvents: number;
   readonly #apply: (op: Op) => OpResult;
@@ -114,6 +115,7 @@ export class Engine {
     const sealed = eachIndex((index) => markOf(markName(index)));
     const dedup = new Dedup(db, markOf("dedup_seed"), dedupOptions);
     this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
+    this.#scrub = prepareScrub(db, BUSY_MS);
     this.#ctx = {
       db,
       box,
@@ -122,6 +124,7 @@ export class Engine {
       frontiers: new Frontiers(),
       effects: new Effects(),
       nowMs: Date.now(),
+      scrubbed: true,
       sealed,
     };
     dedup.load(sealed.dedup);
@@ -158,6 +161,7 @@ export class Engine {
       this.#ctx.dedup.commit();
       for (const index of indexNames) this.#tail[index] += effects.inserted;
       this.#lastSeq = Math.max(this.#lastSeq, effects.lastSeq);
+      if (effects.erased) this.#ctx.scrubbed = false;
       const notice = effects.any ? effects.notice(this.sealedDue) : null;
       return { results, notice, readable: [...new Set(effects.readable)] };
     } catch (error) {
@@ -188,6 +192,7 @@ export class Engine {
     const isTurnOfCheckpoint = seal === undefined || this.#hasSealed;
     this.#hasSealed = false;
     try {
+      if (!this.#ctx.scrubbed) this.#ctx.scrubbed = this.#scrub();
       if (isTurnOfCheckpoint && this.#checkpoint()) return false;
       if (seal === undefined) return false;
       this.#sealTail(seal);

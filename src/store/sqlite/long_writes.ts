@@ -12,6 +12,11 @@ export const STEP_ROWS = 500;
 /** Rows a step may look at when it changes few of them. */
 const STEP_LOOKS = 2_000;
 
+/** So often the log is tried, while a reader holds it. */
+const SCRUB_AGAIN_MS = 200;
+/** A caller waits so long for the log, which a backup may hold for minutes; after that it goes on without him. */
+const SCRUB_PATIENCE_MS = 10_000;
+
 type Write = <T>(op: RareOp) => Promise<Written<T>>;
 
 export class LongWrites {
@@ -30,8 +35,19 @@ export class LongWrites {
       (step) => step.done,
     );
     if (steps.kind !== "done") return steps;
-    const ended = await this.#write<null>({ op: "endErase", org, by });
-    return ended.kind === "done" ? { kind: "done", value: "erased" } : ended;
+    const ended = this.#endErase({ op: "endErase", org, by });
+    const gone = { kind: "done", value: "erased" } as const;
+    return Promise.race([ended, Bun.sleep(SCRUB_PATIENCE_MS).then(() => gone)]);
+  }
+
+  /** Its rows are gone; a reader from before (a backup) may hold the log that they are still in. */
+  async #endErase(op: RareOp): Promise<Written<"erased">> {
+    for (;;) {
+      const ended = await this.#write<{ done: boolean }>(op);
+      if (ended.kind !== "done") return ended;
+      if (ended.value.done) return { kind: "done", value: "erased" };
+      await Bun.sleep(SCRUB_AGAIN_MS);
+    }
   }
 
   /** Removes what was accepted before `beforeMs` and is delivered or dead-lettered. Returns how many events. */

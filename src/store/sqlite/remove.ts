@@ -137,19 +137,21 @@ export function prepareEraseStep(ctx: Context) {
     for (const statement of rest) statement.run(org);
     forgetCallers(org);
     ctx.fanOut.forget(org);
+    ctx.effects.erased = true;
     return { done: true };
   };
 }
 
-/** The end of an erasure: the row that would begin it again after a restart. */
+/** The end of an erasure, when the files are clean: the row that would begin it again after a restart. */
 export function prepareEndErase(ctx: Context) {
   const record = prepareRecord(ctx);
   const remove = ctx.db.prepare<{ id: string }, [number]>(
     "DELETE FROM organizations WHERE org = +? RETURNING id",
   );
-  return ({ org, by = BY_SERVER }: { org: number; by?: Actor }): null => {
+  return ({ org, by = BY_SERVER }: { org: number; by?: Actor }): { done: boolean } => {
+    if (!ctx.scrubbed) return { done: false };
     const row = remove.get(org);
     if (row) record(row.id, by, { action: "organization.erased", subjectId: null });
-    return null;
+    return { done: true };
   };
 }
