@@ -15,6 +15,7 @@ import { micro } from "./micro.ts";
 import { drawPictures } from "./pictures.ts";
 import { read } from "./read.ts";
 import { readers } from "./readers.ts";
+import { retention } from "./retention.ts";
 import { type Figure, type Options, type Runnable, readOptions, runnable } from "./rig/benchmark.ts";
 import { endEverything, endOnSignals } from "./rig/interrupted.ts";
 import { endProgress } from "./rig/progress.ts";
@@ -41,6 +42,7 @@ const BENCHMARKS: readonly Runnable[] = [
   runnable(slowdisk),
   runnable(readers),
   runnable(argon),
+  runnable(retention),
   runnable(wal),
   runnable(micro),
 ];

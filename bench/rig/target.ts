@@ -75,6 +75,8 @@ export type ProductOptions = {
   /** Delivers, but the webhooks are disabled: deliveries are held. */
   readonly disabled?: boolean;
   readonly executable?: string;
+  /** Settings besides the usual ones. */
+  readonly env?: Readonly<Record<string, string>>;
   /** A program to start the server with, which must become it: it is by its process id that it is measured. */
   readonly through?: readonly string[];
 };
@@ -87,6 +89,7 @@ export async function startProduct(options: ProductOptions): Promise<Product> {
   const env = {
     ...{ PORT: "0", DATA_DIR: dir, LOG_LEVEL: "info", DURABILITY: "full", WEBHOOK_ALLOW_PRIVATE: "true" },
     ...(delivers ? {} : { DISABLE_WEBHOOK_DELIVERY: "true" }),
+    ...options.env,
   };
   const target = await start([...through, executable, "serve"], env);
   const keys = [...(data?.keys ?? [])];

@@ -26,6 +26,7 @@ export type GaugeSource = () => {
   readonly deliveriesDue: number;
   readonly oldestDueSeconds: number;
   readonly databaseBytes: number;
+  readonly databaseFreeBytes: number;
   readonly walBytes: number;
   readonly freeDiskBytes: number;
 };
@@ -118,6 +119,8 @@ function registerGauges(registry: Registry, source: GaugeSource): void {
   const oldest = "For how long the oldest due delivery has been due; 0 when none is.";
   gauge(registry, "oldest_due_delivery_seconds", oldest, () => read().oldestDueSeconds);
   gauge(registry, "database_size_bytes", "Size of the database file.", () => read().databaseBytes);
+  const freeHelp = "Bytes of the database file that hold nothing, and are used again before it grows.";
+  gauge(registry, "database_free_bytes", freeHelp, () => read().databaseFreeBytes);
   gauge(registry, "wal_size_bytes", "Size of the write-ahead log.", () => read().walBytes);
   gauge(registry, "disk_free_bytes", "Free space where the database lies.", () => read().freeDiskBytes);
 }

@@ -459,6 +459,8 @@ export type StoreStats = {
   /** 0 when nothing is due. */
   readonly oldestDueSeconds: number;
   readonly databaseBytes: number;
+  /** Of these, what holds nothing and is used again before the file grows. */
+  readonly databaseFreeBytes: number;
   readonly walBytes: number;
   /** Null while writes work; else why the last one failed. */
   readonly writeFailure: string | null;

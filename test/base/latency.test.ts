@@ -10,6 +10,7 @@ const noGauges = () => ({
   deliveriesDue: 2,
   oldestDueSeconds: 3,
   databaseBytes: 4,
+  databaseFreeBytes: 0,
   walBytes: 5,
   freeDiskBytes: 6,
 });

@@ -50,6 +50,7 @@ describe("metrics", () => {
       deliveries_due: "gauge",
       oldest_due_delivery_seconds: "gauge",
       database_size_bytes: "gauge",
+      database_free_bytes: "gauge",
       wal_size_bytes: "gauge",
       process_resident_memory_bytes: "gauge",
     });
@@ -107,6 +108,7 @@ describe("readiness", () => {
     deliveriesDue: 0,
     oldestDueSeconds: 0,
     databaseBytes: 1,
+    databaseFreeBytes: 0,
     walBytes: 1,
     writeFailure: null,
     freeDiskBytes: 10 ** 9,

@@ -364,7 +364,11 @@ export class World {
     const step = (max: number) => {
       const { done } = this.#commit<{ done: boolean }>({ op: "eraseStep", org, eventsMax: max });
       if (done) {
-        this.#commit<null>({ op: "endErase", org });
+        // Not before the write-ahead log is emptied, which is done between groups.
+        const end = () => this.#commit<{ done: boolean }>({ op: "endErase", org }).done;
+        expect(end()).toBe(false);
+        this.maintain();
+        expect(end()).toBe(true);
         for (const table of [
           "organizations",
           "api_keys",

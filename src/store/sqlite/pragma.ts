@@ -40,3 +40,10 @@ export function openReader(file: string): Database {
   db.run(`PRAGMA cache_size = -${READER_CACHE_KIB}`);
   return db;
 }
+
+/** Bytes of the file that hold nothing. */
+export function freeBytes(db: Database): number {
+  const { freelist_count: pages = 0 } =
+    db.query<{ freelist_count: number }, []>("PRAGMA freelist_count").get() ?? {};
+  return pages * PAGE_BYTES;
+}

@@ -46,6 +46,7 @@ import { exportLines } from "./export.ts";
 import type { LeasedSeqs } from "./leases.ts";
 import { LongWrites, STEP_ROWS } from "./long_writes.ts";
 import type { IngestOp, OpResult, RareOp } from "./op.ts";
+import { freeBytes } from "./pragma.ts";
 import { AdminReads } from "./read_admin.ts";
 import { BacklogReads } from "./read_backlog.ts";
 import { DeliveryReads } from "./read_deliveries.ts";
@@ -407,6 +408,7 @@ export class SqliteStore implements Store {
       deliveriesDue: backlog.due,
       oldestDueSeconds: backlog.oldestDueMs === null ? 0 : Math.max(0, nowMs - backlog.oldestDueMs) / 1000,
       databaseBytes: bytesOf(this.#file),
+      databaseFreeBytes: freeBytes(this.#db),
       walBytes: bytesOf(`${this.#file}-wal`),
       writeFailure: this.#writer.failure,
       freeDiskBytes: disk.bavail * disk.bsize,
