@@ -144,7 +144,8 @@ async function eraseOrganization(kit: Kit, deps: Deps, call: Call<typeof erase>)
   const { store, authenticator, metrics, log } = deps;
   const { org, id } = organizationOf(deps, call);
   const run = () => store.eraseOrganization(org, actorOf(kit, deps, call));
-  const outcome = await timed(metrics.db.organizations, run);
+  // A million events take 20 seconds.
+  const outcome = await kit.patiently(call.request, () => timed(metrics.db.organizations, run));
   // Also when it was refused half-way: what is gone must not be let in by the cache.
   authenticator.invalidateOrganization(org);
   if (stored(outcome) === "not_found") throw notFound();
