@@ -1,6 +1,8 @@
 // What the delivery thread counts. It keeps a registry of its own, which the main thread asks for at a scrape.
 
-import { Counter, Histogram, Registry } from "prom-client";
+import Counter from "prom-client/lib/counter.js";
+import Histogram from "prom-client/lib/histogram.js";
+import Registry from "prom-client/lib/registry.js";
 import type { SettleOp } from "../store/sqlite/op.ts";
 import type { AttemptOutcome } from "../webhook/verdict.ts";
 
