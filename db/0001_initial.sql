@@ -35,6 +35,7 @@ CREATE TABLE api_keys (
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX api_keys_org ON api_keys (org, created_at, key_id);
+CREATE INDEX api_keys_expiring ON api_keys (expires_at) WHERE expires_at IS NOT NULL;
 
 CREATE TABLE endpoints (
   endpoint INTEGER PRIMARY KEY AUTOINCREMENT,

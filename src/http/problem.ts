@@ -97,6 +97,11 @@ export const problemKinds = {
     title: "Last manage key",
     meaning: "This is the last key with the scope manage. Make another one first, or rotate this one.",
   },
+  too_many_keys: {
+    status: 409,
+    title: "Too many keys",
+    meaning: "An organization can have 1,000 keys. Delete one that is not used any more.",
+  },
   too_many_endpoints: {
     status: 409,
     title: "Too many endpoints",

@@ -378,7 +378,7 @@ export interface Store extends Reads {
     input: { name: string; tier: Tier; key: NewKey },
     by: Actor,
   ): Promise<Written<Organization>>;
-  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey>>;
+  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey | "too_many">>;
   /** The new key takes the old one's name, scopes and expiry; the old one expires at `oldExpiresAtMs`. */
   rotateKey(
     org: number,
@@ -386,7 +386,7 @@ export interface Store extends Reads {
     oldExpiresAtMs: number,
     key: Pick<NewKey, "keyId" | "secretHash">,
     by: Actor,
-  ): Promise<Written<ApiKey | "not_found">>;
+  ): Promise<Written<ApiKey | "not_found" | "too_many">>;
   deleteKey(
     org: number,
     keyId: string,

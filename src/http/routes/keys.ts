@@ -56,7 +56,7 @@ const create = operation({
   body: NewKey,
   bodyIsOptional: true,
   answers: { 201: { description: "The key.", schema: CreatedKey } },
-  problems: ["overloaded", "storage_unavailable"],
+  problems: ["too_many_keys", "overloaded", "storage_unavailable"],
 });
 
 const rotate = operation({
@@ -70,7 +70,7 @@ const rotate = operation({
   body: RotateKey,
   bodyIsOptional: true,
   answers: { 200: { description: "The new key.", schema: RotatedKey } },
-  problems: ["not_found", "overloaded", "storage_unavailable"],
+  problems: ["not_found", "too_many_keys", "overloaded", "storage_unavailable"],
 });
 
 const remove = operation({
@@ -155,6 +155,7 @@ async function createKey(kit: Kit, deps: Deps, call: Call<typeof create>): Promi
   const input = { keyId, secretHash, name, scopes, expiresAtMs };
   const make = () => store.createKey(org, input, actorOf(kit, deps, call));
   const made = stored(await timed(metrics.db.keys, make));
+  if (made === "too_many") throw new HttpProblem("too_many_keys");
   log.info({ request_id: requestId, organization_id: organization.id, key_id: keyId }, "key made");
   return json(201, {
     organization_id: organization.id,
@@ -181,6 +182,7 @@ async function rotateKey(kit: Kit, deps: Deps, call: Call<typeof rotate>): Promi
   const made = stored(await timed(metrics.db.keys, rotation));
   authenticator.invalidateKey(oldKeyId);
   if (made === "not_found") throw new HttpProblem("not_found", { detail: "This key was deleted." });
+  if (made === "too_many") throw new HttpProblem("too_many_keys");
   const ids = { organization_id: organization.id, key_id: keyId, old_key_id: oldKeyId };
   log.info({ request_id: requestId, ...ids }, "key rotated");
   return json(200, {

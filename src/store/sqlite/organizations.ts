@@ -35,17 +35,38 @@ function prepareInsertKey(ctx: Context): (...values: Insert) => ApiKey {
   };
 }
 
-export function prepareCreateKey(ctx: Context): (op: { org: number; key: NewKey }) => ApiKey {
+/** All of them are in one answer (`GET /api/keys`). */
+const KEYS_MAX = 1_000;
+
+function prepareIsFull(ctx: Context): (org: number) => boolean {
+  const count = ctx.db.prepare<{ n: number }, [number]>("SELECT count(*) AS n FROM api_keys WHERE org = +?");
+  return (org) => (count.get(org)?.n ?? 0) >= KEYS_MAX;
+}
+
+export function prepareCreateKey(ctx: Context): (op: { org: number; key: NewKey }) => ApiKey | "too_many" {
   const insert = prepareInsertKey(ctx);
+  const isFull = prepareIsFull(ctx);
   return ({ org, key }) =>
-    insert(key.keyId, org, key.secretHash, key.name, scopesText(key.scopes), ctx.nowMs, key.expiresAtMs);
+    isFull(org)
+      ? "too_many"
+      : insert(key.keyId, org, key.secretHash, key.name, scopesText(key.scopes), ctx.nowMs, key.expiresAtMs);
+}
+
+/** So long a key that has expired is still told, for whoever wonders why a program is refused. */
+const EXPIRED_KEPT_MS = 30 * 24 * 60 * 60 * 1_000;
+
+/** Removes what expired a month ago; part of retention. */
+export function prepareForgetKeys(ctx: Context): () => void {
+  const forget = ctx.db.prepare<void, [number]>("DELETE FROM api_keys WHERE expires_at < ?");
+  return () => void forget.run(ctx.nowMs - EXPIRED_KEPT_MS);
 }
 
 type Rotate = { org: number; oldKeyId: string; oldExpiresAtMs: number; keyId: string; secretHash: string };
 
 /** The new key takes name, scopes and expiry of the old one, which expires at the given time if not before. */
-export function prepareRotateKey(ctx: Context): (op: Rotate) => ApiKey | "not_found" {
+export function prepareRotateKey(ctx: Context): (op: Rotate) => ApiKey | "not_found" | "too_many" {
   const insert = prepareInsertKey(ctx);
+  const isFull = prepareIsFull(ctx);
   const find = ctx.db.prepare<KeyRow, [string, number]>(
     "SELECT * FROM api_keys WHERE key_id = +? AND org = +?",
   );
@@ -57,6 +78,7 @@ export function prepareRotateKey(ctx: Context): (op: Rotate) => ApiKey | "not_fo
     const old = find.get(oldKeyId, org);
     if (!old) return "not_found";
     if (oldExpiresAtMs <= ctx.nowMs) remove.run(oldKeyId);
+    else if (isFull(org)) return "too_many";
     else expire.run(oldExpiresAtMs, oldKeyId);
     return insert(keyId, org, secretHash, old.name, old.scopes, ctx.nowMs, old.expires_at);
   };

@@ -7,6 +7,7 @@ import { prepareCancelWaiting } from "./ack.ts";
 import { BY_SERVER, prepareForgetCallers, prepareRecord } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { DEDUP_WINDOW_MS } from "./dedup.ts";
+import { prepareForgetKeys } from "./organizations.ts";
 import { STATUSES_SQL, status, statusSql } from "./status.ts";
 
 type Seen = { seq: number; org: number; status: number; type: string };
@@ -80,12 +81,14 @@ export type Pruned = { readonly removed: number; readonly nextSeq: number | null
  */
 export function preparePruneStep(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
+  const forgetKeys = prepareForgetKeys(ctx);
   const look = ctx.db.prepare<Seen, [number, number, number]>(
     `SELECT seq, org, type, ${statusSql("events.seq")} AS status FROM events
      WHERE seq > ? AND seq < ? AND seq <= (SELECT value FROM marks WHERE name = 'inbox_sealed') ORDER BY seq LIMIT +?`,
   );
   return (op: { afterSeq: number; beforeSeq: number; eventsMax: number }): Pruned => {
     const moreExpired = ctx.dedup.deleteExpired(ctx.nowMs);
+    forgetKeys();
     const seen = look.all(op.afterSeq, op.beforeSeq, op.eventsMax);
     const over = seen.filter((one) => one.type === "" || OVER.includes(one.status));
     for (const { org, seq } of over) removeEvent(org, seq);

@@ -168,7 +168,7 @@ export class SqliteStore implements Store {
     return this.#write({ op: "createOrganization", id: Bun.randomUUIDv7(), ...input, by });
   }
 
-  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey>> {
+  createKey(org: number, key: NewKey, by: Actor): Promise<Written<ApiKey | "too_many">> {
     return this.#write({ op: "createKey", org, key, by });
   }
 
@@ -178,7 +178,7 @@ export class SqliteStore implements Store {
     oldExpiresAtMs: number,
     key: Pick<NewKey, "keyId" | "secretHash">,
     by: Actor,
-  ): Promise<Written<ApiKey | "not_found">> {
+  ): Promise<Written<ApiKey | "not_found" | "too_many">> {
     return this.#write({ op: "rotateKey", org, oldKeyId, oldExpiresAtMs, ...key, by });
   }
 
