@@ -81,7 +81,7 @@ CREATE INDEX audit_organization ON audit (organization_id, entry);
 CREATE TABLE events (
   seq INTEGER PRIMARY KEY,
   org INTEGER NOT NULL,
-  id TEXT NOT NULL,
+  tail TEXT NOT NULL, -- the last 16 hexadecimal digits of its id: the others are seq
   type TEXT NOT NULL,
   dedup_id TEXT,
   payload TEXT NOT NULL -- the JSON text as it came
@@ -95,7 +95,7 @@ CREATE TABLE deliveries (
   attempts_before INTEGER NOT NULL, -- those of rounds before the last retry or replay, which starts the schedule anew
   due_at INTEGER, -- of a waiting one; negative: due now, in the order of age (src/store/sqlite/due.ts)
   queued INTEGER NOT NULL, -- 1: waiting and sealed, so it stands in deliveries_due
-  updated_at INTEGER NOT NULL,
+  updated_at INTEGER NOT NULL, -- 0: as its event was accepted, which takes no byte
   PRIMARY KEY (event, endpoint)
 ) STRICT, WITHOUT ROWID;
 

@@ -41,6 +41,11 @@ export function idOfSeq(seq: number, tailHex: string): string {
   return msPrefix(msOfSeq(seq)) + rest(seq, tailHex);
 }
 
+/** The 16 hexadecimal characters at the end of an id, which its key does not tell. */
+export function tailOfId(id: string): string {
+  return id.slice(19, 23) + id.slice(24);
+}
+
 function msPrefix(ms: number): string {
   const hex = ms.toString(16).padStart(12, "0");
   return `${hex.slice(0, 8)}-${hex.slice(8)}-7`;

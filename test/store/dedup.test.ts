@@ -4,7 +4,7 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
 import fc from "fast-check";
-import { IdSource, msOfSeq } from "../../src/base/id.ts";
+import { IdSource, msOfSeq, tailOfId } from "../../src/base/id.ts";
 import { DEDUP_WINDOW_MS, Dedup, type DedupOptions } from "../../src/store/sqlite/dedup.ts";
 import type { DedupSizes } from "../../src/store/sqlite/dedup_slices.ts";
 import { migrate } from "../../src/store/sqlite/migrate.ts";
@@ -87,7 +87,7 @@ class Pair {
     this.#options = options;
     migrate(this.#db);
     this.#insert = this.#db.prepare<void, [number, number, string, string]>(
-      "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, 't', ?, '1')",
+      "INSERT INTO events (seq, org, tail, type, dedup_id, payload) VALUES (?, ?, ?, 't', ?, '1')",
     );
     this.#dedup = this.#open();
   }
@@ -133,7 +133,7 @@ class Pair {
       const live = first && msOfSeq(first.seq) > this.#nowMs - DEDUP_WINDOW_MS ? first.id : null;
       expect(this.#dedup.claim(org, `dedup-${dedup}`, seq, this.#nowMs)).toBe(live);
       if (live !== null) continue;
-      this.#insert.run(seq, org, id, `dedup-${dedup}`);
+      this.#insert.run(seq, org, tailOfId(id), `dedup-${dedup}`);
       firsts.set(`${org} ${dedup}`, { id, seq });
       lastSeq = seq;
     }

@@ -26,12 +26,12 @@ test("an organization has at most 1 000 keys, and can still exchange one for ano
   withTempDir((dir) => {
     const { engine } = open(path.join(dir, "triggers.db"), 100);
     const org = createOrganization(engine, "first");
-    for (let n = 1; n < KEYS_MAX; n++) expect(createKey(engine, org, `key${n}`)).toBeObject();
+    for (let n = 1; n < KEYS_MAX; n++) expect(createKey(engine, org, `own${n}`)).toBeObject();
     expect(createKey(engine, org, "over")).toBe("too_many");
-    expect(rotate(engine, org, "key1", "over", DAY_MS)).toBe("too_many");
-    expect(rotate(engine, org, "key1", "next", 0)).toBeObject();
+    expect(rotate(engine, org, "own1", "over", DAY_MS)).toBe("too_many");
+    expect(rotate(engine, org, "own1", "next", 0)).toBeObject();
     expect(createKey(engine, createOrganization(engine), "of-another")).toBeObject();
-    run(engine, { op: "deleteKey", org, keyId: "key2" });
+    run(engine, { op: "deleteKey", org, keyId: "own2" });
     expect(createKey(engine, org, "again")).toBeObject();
     engine.close();
   }));

@@ -1,7 +1,7 @@
 // Acknowledges events by their consumer: the event is delivered, what was outstanding is cancelled. All of a call at
 // once: a statement over a list of a hundred costs a tenth of a hundred statements.
 
-import { isId, seqOfId } from "../../base/id.ts";
+import { idOfSeq, isId, seqOfId } from "../../base/id.ts";
 import type { AckResult } from "../store.ts";
 import type { Context } from "./context.ts";
 import { status } from "./status.ts";
@@ -57,18 +57,20 @@ export function prepareAckEvents(ctx: Context): (org: number, events: readonly n
   };
 }
 
-type Found = { seq: number; org: number; id: string; acked_at: number | null };
+type Found = { seq: number; org: number; tail: string; acked_at: number | null };
 
 export function prepareAck(ctx: Context): (op: { org: number; ids: readonly string[] }) => AckResult {
   const ackEvents = prepareAckEvents(ctx);
   const find = ctx.db.prepare<Found, [string]>(
-    `SELECT e.seq, e.org, e.id, a.acked_at FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value AND e.type <> ''
+    `SELECT e.seq, e.org, e.tail, a.acked_at FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value AND e.type <> ''
      LEFT JOIN acks a ON a.event = e.seq`,
   );
   return ({ org, ids }) => {
     const seqs = ids.flatMap((id) => (isId(id) ? (seqOfId(id) ?? []) : []));
     const own = new Map<string, Found>();
-    for (const row of find.all(JSON.stringify(seqs))) if (row.org === org) own.set(row.id, row);
+    for (const row of find.all(JSON.stringify(seqs))) {
+      if (row.org === org) own.set(idOfSeq(row.seq, row.tail), row);
+    }
     ackEvents(
       org,
       [...own.values()].map((row) => row.seq),

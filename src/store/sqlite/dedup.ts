@@ -3,14 +3,14 @@
 // disk, which tables of fingerprints name. A hash only nominates: the event's own row has the last word.
 
 import type { Database } from "bun:sqlite";
-import { firstSeqOfMs, msOfSeq } from "../../base/id.ts";
+import { firstSeqOfMs, idOfSeq, msOfSeq } from "../../base/id.ts";
 import { DedupBlocks } from "./dedup_blocks.ts";
 import { DEDUP_SIZES, type DedupSizes, DedupSlices } from "./dedup_slices.ts";
 
 /** A repeat within this time of the first acceptance is a duplicate. */
 export const DEDUP_WINDOW_MS = 24 * 60 * 60 * 1000;
 
-type Row = { id: string; org: number; dedup_id: string | null };
+type Row = { tail: string; org: number; dedup_id: string | null };
 type Unsealed = { seq: number; org: number; dedup_id: string };
 
 export type DedupOptions = {
@@ -38,7 +38,7 @@ export class Dedup {
     this.#hashOf = hash;
     this.#blocks = new DedupBlocks(db, sizes.blockRecords);
     this.#slices = new DedupSlices(db, sizes);
-    this.#event = db.prepare<Row, [number]>("SELECT id, org, dedup_id FROM events WHERE seq = +?");
+    this.#event = db.prepare<Row, [number]>("SELECT tail, org, dedup_id FROM events WHERE seq = +?");
     this.#unsealed = db.prepare<Unsealed, [number]>(
       "SELECT seq, org, dedup_id FROM events WHERE seq > ? AND dedup_id IS NOT NULL",
     );
@@ -119,7 +119,7 @@ export class Dedup {
     for (const seq of seqs ?? []) {
       if (msOfSeq(seq) <= nowMs - DEDUP_WINDOW_MS) continue;
       const row = this.#event.get(seq);
-      if (row && row.org === org && row.dedup_id === dedupId) return row.id;
+      if (row && row.org === org && row.dedup_id === dedupId) return idOfSeq(seq, row.tail);
     }
     return null;
   }

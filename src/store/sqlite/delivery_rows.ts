@@ -7,7 +7,7 @@ import { deliveryStatus, state } from "./status.ts";
 
 export type DeliveryRow = {
   event: number;
-  event_id: string;
+  event_tail: string;
   event_type: string;
   endpoint: number;
   endpoint_id: string;
@@ -23,15 +23,16 @@ export type DeliveryRow = {
 };
 
 /** Rows with all that is told of a delivery; add a WHERE. */
-export const DELIVERY_SQL = `SELECT d.event, e.id AS event_id, e.type AS event_type, d.endpoint, p.id AS endpoint_id,
+export const DELIVERY_SQL = `SELECT d.event, e.tail AS event_tail, e.type AS event_type, d.endpoint, p.id AS endpoint_id,
     p.url, d.state, d.attempts, d.attempts_before, d.due_at, p.paused_until, d.updated_at, a.response_status, a.error
   FROM deliveries d JOIN events e ON e.seq = d.event JOIN endpoints p ON p.endpoint = d.endpoint
   LEFT JOIN attempts a ON a.event = d.event AND a.endpoint = d.endpoint AND a.attempt = d.attempts`;
 
 export function deliveryOfRow(row: DeliveryRow): Delivery {
+  const createdAtMs = msOfSeq(row.event);
   return {
     id: deliveryId(row.event, row.endpoint),
-    eventId: row.event_id,
+    eventId: idOfSeq(row.event, row.event_tail),
     eventType: row.event_type,
     endpointId: row.endpoint_id,
     url: row.url,
@@ -40,8 +41,8 @@ export function deliveryOfRow(row: DeliveryRow): Delivery {
     responseStatus: row.response_status,
     lastError: row.error,
     nextAttemptAtMs: nextAttemptMs(row),
-    createdAtMs: msOfSeq(row.event),
-    updatedAtMs: row.updated_at,
+    createdAtMs,
+    updatedAtMs: Math.max(createdAtMs, row.updated_at),
   };
 }
 

@@ -1,5 +1,6 @@
 // Stores one event with its dedup record and its deliveries. Only right edges of b-trees are touched here.
 
+import { tailOfId } from "../../base/id.ts";
 import type { Context } from "./context.ts";
 import { ageKey } from "./due.ts";
 import type { IngestOp } from "./op.ts";
@@ -9,11 +10,11 @@ export type IngestResult = 0 | string;
 
 export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
   const insertEvent = ctx.db.prepare<void, [number, number, string, string, string | null, string]>(
-    "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, ?, ?, ?)",
+    "INSERT INTO events (seq, org, tail, type, dedup_id, payload) VALUES (?, ?, ?, ?, ?, ?)",
   );
-  const insertDelivery = ctx.db.prepare<void, [number, number, number, number]>(
+  const insertDelivery = ctx.db.prepare<void, [number, number, number]>(
     `INSERT INTO deliveries (event, endpoint, state, attempts, attempts_before, due_at, queued, updated_at)
-     VALUES (?, ?, 0, 0, 0, ?, 0, ?)`,
+     VALUES (?, ?, 0, 0, 0, ?, 0, 0)`,
   );
   const hide = ctx.db.prepare<void, [number, number, number]>(
     "INSERT INTO scheduled (event, org, appear_at) VALUES (?, ?, ?)",
@@ -23,10 +24,10 @@ export function prepareIngest(ctx: Context): (op: IngestOp) => IngestResult {
       const first = ctx.dedup.claim(org, dedupId, seq, ctx.nowMs);
       if (first !== null) return first;
     }
-    insertEvent.run(seq, org, id, type, dedupId, payload);
+    insertEvent.run(seq, org, tailOfId(id), type, dedupId, payload);
     if (appearAtMs !== null) hide.run(seq, org, appearAtMs);
     for (const endpoint of ctx.fanOut.endpoints(org, type)) {
-      insertDelivery.run(seq, endpoint, appearAtMs ?? ageKey(seq), ctx.nowMs);
+      insertDelivery.run(seq, endpoint, appearAtMs ?? ageKey(seq));
       if (appearAtMs === null) ctx.effects.due.push(seq, endpoint);
       else ctx.effects.later.push(seq, endpoint, appearAtMs);
     }

@@ -1,6 +1,7 @@
 // Leases: events handed to one consumer for a time. All of it happens in the writer, one op after the other, so no
 // event is in two live leases. A lease that runs out is noticed by the next op of its organization; nothing polls.
 
+import { idOfSeq } from "../../base/id.ts";
 import { typeMatcher } from "../../webhook/event_types.ts";
 import type { LeaseOutcome } from "../store.ts";
 import { prepareAckEvents } from "./ack.ts";
@@ -165,7 +166,7 @@ type Part = { readonly org: number; readonly leaseId: string; readonly ids: read
 /** An event that is asked of a lease, and who leased it last, null when nobody or when it was acknowledged. */
 type Asked = {
   readonly event: number;
-  readonly id: string;
+  readonly tail: string;
   readonly lease: number | null;
   readonly free: number | null;
   readonly acked: number;
@@ -185,7 +186,7 @@ function prepareHeld(ctx: Context): (part: Part) => Held | "not_found" {
     "SELECT lease, until, over, events FROM leases WHERE id = +? AND org = +?",
   );
   const look = ctx.db.prepare<Asked, [string]>(
-    `SELECT e.seq AS event, e.id, l.lease, l.free, a.event IS NOT NULL AS acked
+    `SELECT e.seq AS event, e.tail, l.lease, l.free, a.event IS NOT NULL AS acked
      FROM json_each(?) j CROSS JOIN events e ON e.seq = j.value AND e.type <> ''
      LEFT JOIN leased l ON l.event = e.seq LEFT JOIN acks a ON a.event = e.seq`,
   );
@@ -193,16 +194,20 @@ function prepareHeld(ctx: Context): (part: Part) => Held | "not_found" {
     const lease = find.get(leaseId, org);
     if (!lease) return "not_found";
     const rows = look.all(lease.events);
-    const byId = ids === null ? null : new Map(rows.map((row) => [row.id, row]));
+    const byId = ids === null ? null : new Map(rows.map((row) => [idOf(row), row]));
     const asked = byId === null ? rows : [...new Set(ids)].flatMap((id) => byId.get(id) ?? []);
     const isLost = (row: Asked) => row.lease !== null && row.lease !== lease.lease;
     return {
       lease,
       own: asked.filter((row) => !isLost(row)),
-      lost: asked.filter(isLost).map(({ id }) => id),
+      lost: asked.filter(isLost).map(idOf),
       notFound: byId === null ? [] : [...new Set(ids)].filter((id) => !byId.has(id)),
     };
   };
+}
+
+function idOf({ event, tail }: Asked): string {
+  return idOfSeq(event, tail);
 }
 
 function outcome({ lease, lost, notFound }: Held, count: number, untilMs = lease.until): LeaseOutcome {

@@ -2,7 +2,7 @@
 // disk but that of their events: a list is a walk over the organization's events, or over an index where one fits.
 
 import type { Database } from "bun:sqlite";
-import { firstSeqOfMs, isId, seqOfId } from "../../base/id.ts";
+import { firstSeqOfMs, idOfSeq, isId, seqOfId, tailOfId } from "../../base/id.ts";
 import type { DeliveryStatus } from "../../wire/tiers.ts";
 import type {
   Attempt,
@@ -80,8 +80,8 @@ export class DeliveryReads {
       `SELECT attempt, started_at, duration_ms, response_status, error, response_excerpt
        FROM attempts WHERE event = +? AND endpoint = +? ORDER BY attempt`,
     );
-    this.#owner = db.prepare<{ org: number; id: string }, [number]>(
-      "SELECT org, id FROM events WHERE seq = +? AND type <> ''",
+    this.#owner = db.prepare<{ org: number; tail: string }, [number]>(
+      "SELECT org, tail FROM events WHERE seq = +? AND type <> ''",
     );
     // Two parts, each by an index: the deleted ones of an organization are in none.
     this.#endpoints = db.prepare<EndpointRow, [number, number]>(
@@ -151,8 +151,9 @@ export class DeliveryReads {
   #eventEndpoint(row: EndpointRow, event: number, delivery: Delivery | null): EventEndpoint {
     const waits = delivery?.status === "pending" || delivery?.status === "failed";
     const first = row.ordered !== 0 && waits ? this.#firstWaiting(row.endpoint) : null;
-    const waitsFor = first !== null && first < event ? this.#owner.get(first) : null;
-    return { endpoint: endpointOfRow(row), delivery, waitsForEventId: waitsFor?.id ?? null };
+    const owner = first !== null && first < event ? this.#owner.get(first) : null;
+    const waitsForEventId = first !== null && owner ? idOfSeq(first, owner.tail) : null;
+    return { endpoint: endpointOfRow(row), delivery, waitsForEventId };
   }
 
   #firstWaiting(endpoint: number): number | null {
@@ -168,7 +169,7 @@ export class DeliveryReads {
   #eventKey(org: number, id: string): number | null {
     const seq = isId(id) ? seqOfId(id) : null;
     const owner = seq === null ? null : this.#owner.get(seq);
-    return owner && owner.org === org && owner.id === id ? seq : null;
+    return owner && owner.org === org && owner.tail === tailOfId(id) ? seq : null;
   }
 
   #bite(query: DeliveryQuery, page: Page): DeliveryBite {

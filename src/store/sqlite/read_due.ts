@@ -1,6 +1,7 @@
 // What the delivery thread reads, on its own connection: which deliveries are due, and what to send where.
 
 import type { Database } from "bun:sqlite";
+import { idOfSeq } from "../../base/id.ts";
 import type { SecretBox } from "../../base/secret_box.ts";
 import type { Health } from "../../webhook/breaker.ts";
 import { parseSigningSecret } from "../../webhook/secret.ts";
@@ -71,8 +72,8 @@ export class DueReads {
          failing_since, paused_until, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed
        FROM endpoints WHERE endpoint = +?`,
     );
-    this.#parcel = db.prepare<Parcel, [number, number]>(
-      `SELECT e.id, e.type, e.payload, d.attempts, d.attempts_before FROM deliveries d JOIN events e ON e.seq = d.event
+    this.#parcel = db.prepare<Omit<Parcel, "id"> & { tail: string }, [number, number]>(
+      `SELECT e.tail, e.type, e.payload, d.attempts, d.attempts_before FROM deliveries d JOIN events e ON e.seq = d.event
        WHERE d.event = +? AND d.endpoint = +? AND d.state = 0`,
     );
     this.#dueAt = db.prepare<{ due_at: number }, [number, number]>(
@@ -123,7 +124,10 @@ export class DueReads {
 
   /** Null when the delivery does not wait any more. */
   parcel(event: number, endpoint: number): Parcel | null {
-    return this.#parcel.get(event, endpoint);
+    const row = this.#parcel.get(event, endpoint);
+    if (!row) return null;
+    const { tail, ...rest } = row;
+    return { id: idOfSeq(event, tail), ...rest };
   }
 
   /** The due_at of a delivery; null when it does not wait. */

@@ -1,7 +1,7 @@
 // Reads of events: one by its id, or a page of the inbox, bite by bite. One event, and one bite, is one snapshot.
 
 import type { Database } from "bun:sqlite";
-import { firstSeqOfMs, isId, msOfSeq, seqOfId } from "../../base/id.ts";
+import { firstSeqOfMs, idOfSeq, isId, msOfSeq, seqOfId, tailOfId } from "../../base/id.ts";
 import { typeMatcher } from "../../webhook/event_types.ts";
 import { eventStatuses } from "../../wire/tiers.ts";
 import type { Bite, EventWithDeliveries, InboxBite, InboxEvent, InboxQuery } from "../store.ts";
@@ -23,7 +23,7 @@ const EXAMINED_MAX = 20_000;
 type EventRow = {
   seq: number;
   org: number;
-  id: string;
+  tail: string;
   type: string;
   dedup_id: string | null;
   payload: string;
@@ -64,7 +64,7 @@ export class InboxReads {
     this.#walk = new EventWalk(db);
     this.#typeOf = db.prepare<{ type: string }, [number]>("SELECT type FROM events WHERE seq = +?");
     this.#event = db.prepare<EventRow, [number]>(
-      `SELECT seq, org, id, type, dedup_id, payload, ${statusSql("events.seq")} AS status,
+      `SELECT seq, org, tail, type, dedup_id, payload, ${statusSql("events.seq")} AS status,
          (SELECT acked_at FROM acks WHERE event = seq) AS acked_at, d.*
        FROM events, (SELECT sum(attempts) AS attempts, max(q.updated_at) AS changed_at,
                        min(max(${dueMsSql("due_at")}, coalesce(paused_until, 0))) AS next_at
@@ -91,7 +91,7 @@ export class InboxReads {
     if (seq === null) return null;
     return this.#snapshot(() => {
       const row = this.#event.get(seq);
-      return row && row.org === org && row.id === id ? this.#withDeliveries(row) : null;
+      return row && row.org === org && row.tail === tailOfId(id) ? this.#withDeliveries(row) : null;
     });
   }
 
@@ -189,7 +189,7 @@ export class InboxReads {
     const reason = row.status === status.deadLetter ? this.#givenUp.get(row.seq)?.reason : undefined;
     const createdAtMs = msOfSeq(row.seq);
     return {
-      id: row.id,
+      id: idOfSeq(row.seq, row.tail),
       type: row.type,
       dedupId: row.dedup_id,
       payload: row.payload,

@@ -1,7 +1,7 @@
 // Takes events off the disk in small steps: retention and erasure. A step is one op in a group like any other, so
 // ingest waits for at most one step.
 
-import { isId, msOfSeq, seqOfId } from "../../base/id.ts";
+import { isId, msOfSeq, seqOfId, tailOfId } from "../../base/id.ts";
 import type { Actor } from "../store.ts";
 import { prepareCancelWaiting } from "./ack.ts";
 import { BY_SERVER, prepareForgetCallers, prepareRecord } from "./audit.ts";
@@ -36,7 +36,7 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
   };
 }
 
-type Deletable = { org: number; id: string; dedup_id: string | null };
+type Deletable = { org: number; tail: string; dedup_id: string | null };
 
 /**
  * Deletes events for their owner: they are gone for all reads. While its dedup id still holds, an event's row stays,
@@ -46,20 +46,20 @@ export function prepareDeleteEvents(ctx: Context) {
   const removeEvent = prepareRemoveEvent(ctx);
   const cancelWaiting = prepareCancelWaiting(ctx);
   const find = ctx.db.prepare<Deletable, [number]>(
-    "SELECT org, id, dedup_id FROM events WHERE seq = +? AND type <> ''",
+    "SELECT org, tail, dedup_id FROM events WHERE seq = +? AND type <> ''",
   );
   const insert = ctx.db.prepare<void, [number, number, string, string | null]>(
-    "INSERT INTO events (seq, org, id, type, dedup_id, payload) VALUES (?, ?, ?, '', ?, '')",
+    "INSERT INTO events (seq, org, tail, type, dedup_id, payload) VALUES (?, ?, ?, '', ?, '')",
   );
   const tomb = ctx.db.prepare<void, [number, number]>("INSERT INTO tombstones (org, event) VALUES (?, ?)");
   const remove = (org: number, id: string): boolean => {
     const seq = isId(id) ? seqOfId(id) : null;
     const row = seq === null ? null : find.get(seq);
-    if (seq === null || !row || row.org !== org || row.id !== id) return false;
+    if (seq === null || !row || row.org !== org || row.tail !== tailOfId(id)) return false;
     cancelWaiting([seq]);
     removeEvent(org, seq);
     if (row.dedup_id !== null && msOfSeq(seq) > ctx.nowMs - DEDUP_WINDOW_MS) {
-      insert.run(seq, org, id, row.dedup_id);
+      insert.run(seq, org, row.tail, row.dedup_id);
       tomb.run(org, seq);
     }
     return true;

@@ -72,7 +72,7 @@ export const audit = sqliteTable("audit", {
 export const events = sqliteTable("events", {
   seq: integer().primaryKey(),
   org: integer().notNull(),
-  id: text().notNull(),
+  tail: text().notNull(),
   type: text().notNull(),
   dedup_id: text(),
   payload: text().notNull(),
