@@ -75,7 +75,7 @@ function findings(rows: readonly GrowthRow[], { clients, rounds, seconds }: Grow
     ],
     figures: rows.map(({ stored, ratio }) => ({
       name: `ingest with ${stored} events stored, of empty`,
-      ...{ value: ratio.median, unit: "ratio" },
+      ...{ value: ratio.median, unit: "ratio", atLeast: 0.9 },
     })),
     problems: rows.flatMap(({ stored, empty, full }) => [
       ...errorsAt(`empty beside ${stored}`, empty.errors),

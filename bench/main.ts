@@ -26,6 +26,8 @@ import { steady } from "./steady.ts";
 import { wal } from "./wal.ts";
 
 const EXIT_USAGE = 2;
+/** Those that pictures are drawn from. */
+const DRAWN: readonly string[] = [ingest.name, growth.name];
 
 const BENCHMARKS: readonly Runnable[] = [
   runnable(ingest),
@@ -78,7 +80,7 @@ async function run(name: string, flags: readonly string[]): Promise<number> {
     isGood = publish(benchmark, "usual", options, findings) && isGood;
     isGood = (findings.figures ?? []).every((figure: Figure) => isKept(figure)) && isGood;
   }
-  drawPictures("usual");
+  if (chosen.some(({ name }) => DRAWN.includes(name))) drawPictures("usual");
   return isGood ? 0 : 1;
 }
 

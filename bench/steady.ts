@@ -66,8 +66,11 @@ function findings(ofBare: readonly Load[], ofProduct: readonly Load[], options: 
       },
     ],
     figures: [
-      { name: "p99 of bare's p99", value: product.spread.p99Ms / bare.spread.p99Ms, unit: "ratio" },
-      { name: "longest pause", value: product.spread.maxMs, unit: "ms" },
+      {
+        name: "p99 of bare's p99",
+        ...{ value: product.spread.p99Ms / bare.spread.p99Ms, unit: "ratio", atMost: 3 },
+      },
+      { name: "longest pause", value: product.spread.maxMs, unit: "ms", atMost: 50 },
       { name: "longest pause of bare", value: bare.spread.maxMs, unit: "ms" },
     ],
     problems: [...errorsAt("bare", bare.errors), ...errorsAt("zapier-triggers", product.errors)],

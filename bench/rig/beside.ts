@@ -83,8 +83,7 @@ function findings(
     figures: [
       {
         name: `p99 of ingest beside ${what}, of alone (${ratioText(p99)})`,
-        value: p99.median,
-        unit: "ratio",
+        ...{ value: p99.median, unit: "ratio", atMost: 2 },
       },
     ],
     problems: [
