@@ -4,6 +4,7 @@
 import { argon } from "./argon.ts";
 import { client } from "./client.ts";
 import { compareRevisions } from "./compare.ts";
+import { connections } from "./connections.ts";
 import { deliver } from "./deliver.ts";
 import { endure } from "./endure.ts";
 import { fairness } from "./fairness.ts";
@@ -12,6 +13,7 @@ import { idle } from "./idle.ts";
 import { inbox } from "./inbox.ts";
 import { ingest } from "./ingest.ts";
 import { micro } from "./micro.ts";
+import { overload } from "./overload.ts";
 import { drawPictures } from "./pictures.ts";
 import { read } from "./read.ts";
 import { readers } from "./readers.ts";
@@ -42,6 +44,8 @@ const BENCHMARKS: readonly Runnable[] = [
   runnable(endure),
   runnable(idle),
   runnable(slowdisk),
+  runnable(overload),
+  runnable(connections),
   runnable(readers),
   runnable(argon),
   runnable(retention),
@@ -110,16 +114,16 @@ async function smoke(only: readonly string[]): Promise<number> {
 }
 
 function usage(why: string): number {
-  const names = BENCHMARKS.map(({ name, question }) => `  ${name.padEnd(10)} ${question}`);
+  const names = BENCHMARKS.map(({ name, question }) => `  ${name.padEnd(11)} ${question}`);
   console.error(
     [
       why,
       "bun run bench NAME [--option=value ...], where NAME is",
       ...names,
-      "  all        one after the other",
-      "  smoke      all of them briefly: whether they work",
-      "  compare    REVISION REVISION: ingest of two revisions in turn",
-      "  pictures   bench/pictures from the last results",
+      "  all         one after the other",
+      "  smoke       all of them briefly: whether they work",
+      "  compare     REVISION REVISION: ingest of two revisions in turn",
+      "  pictures    bench/pictures from the last results",
     ].join("\n"),
   );
   return EXIT_USAGE;

@@ -7,6 +7,7 @@ import { createAuthenticator } from "../src/http/auth.ts";
 import { parseEvent } from "../src/http/event_input.ts";
 import { HashGate, hashSecret } from "../src/http/key_hash.ts";
 import { Limiter } from "../src/http/limit.ts";
+import { LogCopier } from "../src/store/sqlite/log_copier.ts";
 import { decodeOps, type Op } from "../src/store/sqlite/op.ts";
 import { Writer } from "../src/store/sqlite/writer.ts";
 import { scopes } from "../src/wire/tiers.ts";
@@ -147,7 +148,10 @@ function queue(): Step {
       queueMicrotask(() => (channel.onmessage as (event: { data: string }) => void)({ data }));
     },
   };
-  const writer = new Writer(channel, 10_000);
+  const noThread = () => {
+    throw new Error("the log is not that long");
+  };
+  const writer = new Writer(channel, 10_000, new LogCopier("", noThread));
   const payload = JSON.stringify(PAYLOAD);
   const id = Bun.randomUUIDv7();
   const op: Op = {

@@ -116,7 +116,15 @@ function eventsOf(ids: IdSource, senders: readonly Sender[], from: number, optio
     const dedupId = `${Bun.hash.xxHash32(id).toString(16).padStart(8, "0")}-${String(n).padStart(21, "0")}`;
     ingests.push({ op: "ingest", seq, id, org, type: "order.created", dedupId, payload, appearAtMs: null });
     settles.push({
-      ...{ op: "settle", event: seq, endpoint, outcome: "delivered", startedAtMs: nowMs, durationMs: 3 },
+      ...{
+        op: "settle",
+        round: 0,
+        event: seq,
+        endpoint,
+        outcome: "delivered",
+        startedAtMs: nowMs,
+        durationMs: 3,
+      },
       ...{ responseStatus: 200, error: null, responseExcerpt: null, dueAtMs: null, health: null },
       ...{ hopeless: false, clockMs: nowMs },
     });

@@ -6,6 +6,8 @@
 -- 2 KB of WAL each time. What needs another order (inbox, deliveries_due) is written later, in sorted
 -- runs; up to where is a mark of each, and events above it are found by scanning the tail of `events`.
 
+PRAGMA application_id = 1515475527; -- "ZTRG": what a backup is known by
+
 CREATE TABLE marks (
   name TEXT PRIMARY KEY,
   value INTEGER NOT NULL

@@ -11,6 +11,8 @@ import { VERSION } from "../src/base/version.ts";
 const ENTRYPOINTS = [
   "src/main.ts",
   "src/store/sqlite/writer.worker.ts",
+  "src/store/sqlite/checkpoint.worker.ts",
+  "src/store/sqlite/copy.worker.ts",
   "src/delivery/delivery.worker.ts",
 ] as const;
 

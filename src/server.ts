@@ -7,7 +7,7 @@ import type { Config } from "./config.ts";
 import type { DeliveryInit } from "./delivery/delivery.worker.ts";
 import { startRetention } from "./delivery/retention.ts";
 import { openStore } from "./store/sqlite/open.ts";
-import { startDeliveryThread, startWriterThread } from "./threads.ts";
+import { startCheckpointThread, startDeliveryThread, startWriterThread } from "./threads.ts";
 import type { GeneratedKey } from "./wire/key.ts";
 import { scopes, type Tier } from "./wire/tiers.ts";
 
@@ -30,6 +30,7 @@ export async function startServer(config: Config, log: Log): Promise<Server> {
     const { createHttpSide } = await httpCode;
     const http = createHttpSide(config, log, store, delivery);
     store.onCommit = http.onCommit;
+    store.onWriteFailure = (reason) => tellWriting(reason, log);
     await started;
     const url = http.listen();
     lock.announce(url);
@@ -48,6 +49,11 @@ export async function startServer(config: Config, log: Log): Promise<Server> {
     lock.release();
     throw error;
   }
+}
+
+function tellWriting(failure: string | null, log: Log): void {
+  if (failure === null) log.info("the database can be written again");
+  else log.error({ reason: failure }, "the database cannot be written; events are refused, reads go on");
 }
 
 /** Makes an organization and its first key while no server runs on the data directory. */
@@ -81,6 +87,7 @@ async function open(config: Config, log: Log, deliveryPort: MessagePort | null) 
     encryptionKeys: config.encryptionKeys,
     queuedMax: config.maxQueuedEvents,
     startWriterThread: () => startWriterThread(log),
+    startCheckpointThread: () => startCheckpointThread(log),
     deliveryPort,
   });
   if (opened.kind === "refused") throw new Error(opened.detail);

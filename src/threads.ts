@@ -24,6 +24,18 @@ export function startWriterThread(log: Log): Worker {
   return watched(new Worker(new URL("./store/sqlite/writer.worker.ts", import.meta.url)), "writer", log);
 }
 
+/** The thread that copies a long write-ahead log; it ends when that is done. */
+export function startCheckpointThread(log: Log): Worker {
+  const worker = new Worker(new URL("./store/sqlite/checkpoint.worker.ts", import.meta.url));
+  worker.addEventListener("error", (event) => die("checkpoint", defectOf(event.message), log));
+  return worker;
+}
+
+/** The thread of one copy of the database. Whoever starts it listens for its errors: there is no server to end. */
+export function startCopyThread(): Worker {
+  return new Worker(new URL("./store/sqlite/copy.worker.ts", import.meta.url));
+}
+
 /** The delivery thread: it loads its code at once, while the caller opens the store. */
 export function startDeliveryThread(log: Log): DeliveryThread {
   const worker = watched(
@@ -73,14 +85,19 @@ export function startDeliveryThread(log: Log): DeliveryThread {
 }
 
 function watched(worker: Worker, name: string, log: Log): Worker {
-  const die = (why: string) => {
-    log.error(
-      { thread: name, why: why.split("\n")[0] },
-      "a thread died; the process exits so that it is started anew",
-    );
-    process.exit(1);
-  };
-  worker.addEventListener("error", (event) => die(event.message));
-  worker.addEventListener("close", () => die("it ended"));
+  worker.addEventListener("error", (event) => die(name, defectOf(event.message), log));
+  worker.addEventListener("close", () => die(name, { why: "it ended" }, log));
   return worker;
+}
+
+function die(thread: string, why: object, log: Log): never {
+  log.error({ thread, ...why }, "a thread died; the process exits so that it is started anew");
+  process.exit(1);
+}
+
+/** Bun tells an error of a thread as it prints it: some lines of the source, then the error, then where. */
+function defectOf(told: string): { why: string; at: string | null } {
+  const lines = told.split("\n");
+  const why = lines.find((line) => /^(error|\w*Error): /.test(line)) ?? lines[0] ?? "";
+  return { why: why.replace(/^error: /, ""), at: lines.find((line) => /^ +at /.test(line))?.trim() ?? null };
 }

@@ -109,7 +109,7 @@ function settled(ops: readonly IngestOp[], senders: readonly Sender[], clockMs: 
     const delivered = nth < 8;
     return [
       {
-        ...{ op: "settle", event: op.seq, endpoint: endpointOf.get(op.org) ?? 0 },
+        ...{ op: "settle", event: op.seq, endpoint: endpointOf.get(op.org) ?? 0, round: 0 },
         outcome: delivered ? "delivered" : "dead_letter",
         ...{ startedAtMs: clockMs, durationMs: 12, responseStatus: delivered ? 200 : 500 },
         error: delivered ? null : "http_status: The endpoint answered 500.",

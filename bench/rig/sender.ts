@@ -11,6 +11,8 @@ export type Sending = {
   readonly seconds: number;
   /** A steady rate; without it each connection sends on as soon as it has its answer. */
   readonly perSecond?: number;
+  /** With a rate: what finds no free connection is not sent at all, as by clients that give up. */
+  readonly givesUp?: boolean;
   /** Whole requests as text (requests.ts), sent in turn. `UNIQUE` in one is another text each time. */
   readonly requests: readonly string[];
   /** The statuses that are to come. */
@@ -24,6 +26,8 @@ export type Sent = {
   /** Other statuses, broken connections, answers that never came. Never counted as requests. */
   readonly errors: number;
   readonly statuses: Readonly<Record<string, number>>;
+  /** With `givesUp`: those that were to be sent, and were not. */
+  readonly givenUp: number;
   /** Of bodies. */
   readonly bytes: number;
   /**
@@ -103,6 +107,7 @@ class Sender {
   #busy = 0;
   #requests = 0;
   #errors = 0;
+  #givenUp = 0;
   #bytes = 0;
   #maxMs = 0;
 
@@ -137,7 +142,8 @@ class Sender {
         const client = this.#idle.pop();
         if (client) this.#issue(client, nowMs);
         else {
-          this.#late.push(dueMs);
+          if (this.#sending.givesUp === true) this.#givenUp++;
+          else this.#late.push(dueMs);
           this.#issued++;
         }
       }
@@ -240,6 +246,7 @@ class Sender {
       requestsPerSecond: this.#requests / seconds,
       errors: this.#errors,
       statuses: this.#statuses,
+      givenUp: this.#givenUp,
       bytes: this.#bytes,
       pauseMs: this.#pauseMs,
       steps: this.#latencies.steps() as [number, number][],

@@ -8,19 +8,19 @@ const EPOCH_MS = 1_704_067_200_000;
 export const SEQS_PER_MS = 4096;
 /** Random tails are drawn 1 024 at a time: one system call per id would cost more than the rest of it. */
 const POOL_IDS = 1024;
-const PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
+export const ID_PATTERN = /^[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/;
 
 /** An id and the integer key that its first 60 bits carry. */
 export type Id = { readonly seq: number; readonly id: string };
 
 /** True for a lower-case UUIDv7. */
 export function isId(text: string): boolean {
-  return PATTERN.test(text);
+  return ID_PATTERN.test(text);
 }
 
 /** The integer key inside a UUIDv7, or null when the text is none or lies before 2024. */
 export function seqOfId(id: string): number | null {
-  if (!PATTERN.test(id)) return null;
+  if (!ID_PATTERN.test(id)) return null;
   const ms = Number.parseInt(id.slice(0, 8) + id.slice(9, 13), 16);
   const seq = (ms - EPOCH_MS) * SEQS_PER_MS + Number.parseInt(id.slice(15, 18), 16);
   return seq >= 0 && Number.isSafeInteger(seq) ? seq : null;

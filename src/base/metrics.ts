@@ -6,6 +6,7 @@ import { readdirSync } from "node:fs";
 import Counter from "prom-client/lib/counter.js";
 import Gauge from "prom-client/lib/gauge.js";
 import Registry from "prom-client/lib/registry.js";
+import { descriptorsMax } from "./descriptors.ts";
 import { DISK_BUCKETS, Latency, MICRO_BUCKETS, registerLatencies } from "./latency.ts";
 
 /** Calls into the store whose duration is told apart. */
@@ -139,8 +140,11 @@ function oncePerScrape(source: GaugeSource): GaugeSource {
 
 function registerProcess(registry: Registry): void {
   const memory = "Memory of the process.";
-  gauge(registry, "process_resident_memory_bytes", memory, () => process.memoryUsage.rss());
-  gauge(registry, "process_open_fds", "Open file descriptors.", openFds);
+  gauge(registry, "process_resident_memory_bytes", memory, residentBytes);
+  gauge(registry, "process_open_fds", "Open file descriptors: each connection is one.", openFds);
+  const maxFds = descriptorsMax();
+  const limit = "The most that may be open; connections are closed after each answer shortly before.";
+  gauge(registry, "process_max_fds", limit, () => maxFds);
   const startedSeconds = Math.round(Date.now() / 1_000 - process.uptime());
   const started = "When the process started, in seconds since 1970.";
   gauge(registry, "process_start_time_seconds", started, () => startedSeconds);
@@ -178,7 +182,19 @@ function cpuSeconds(): number {
   return (user + system) / 1_000_000;
 }
 
-/** Linux only; -1 elsewhere. */
+let resident = 0;
+
+/** The latest that could be read: without a free file descriptor it cannot. */
+function residentBytes(): number {
+  try {
+    resident = process.memoryUsage.rss();
+  } catch {
+    // The one before is good enough, and all else at /metrics is needed just then.
+  }
+  return resident;
+}
+
+/** Linux only; -1 elsewhere, and without a free descriptor to look with. */
 function openFds(): number {
   try {
     return readdirSync("/proc/self/fd").length;

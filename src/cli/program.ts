@@ -4,18 +4,32 @@ import { Command, CommanderError } from "commander";
 import { nearest } from "../base/nearest.ts";
 import { writeWhole } from "../base/stdout.ts";
 import { VERSION } from "../base/version.ts";
+import { addBackup } from "./backup.ts";
 import type { Run } from "./command.ts";
+import { addDoctor } from "./doctor.ts";
 import { addKeys } from "./keys.ts";
 import { addOpenapi } from "./openapi.ts";
 import { complain, EXIT } from "./output.ts";
 import { addReplay } from "./replay.ts";
+import { addRestore } from "./restore.ts";
 import { addSend } from "./send.ts";
 import { addServe, serve } from "./serve.ts";
 import { addSettingFlags } from "./settings.ts";
 import { addTail } from "./tail.ts";
 import { addVersion } from "./version.ts";
 
-const COMMANDS = [addServe, addKeys, addSend, addTail, addReplay, addOpenapi, addVersion];
+const COMMANDS = [
+  addServe,
+  addKeys,
+  addSend,
+  addTail,
+  addReplay,
+  addBackup,
+  addRestore,
+  addDoctor,
+  addOpenapi,
+  addVersion,
+];
 
 /** Runs one command line (without the program's own name) and gives its exit code: 0, 1 failure, 2 usage. */
 export async function run(argv: readonly string[], env: Record<string, string | undefined>): Promise<number> {

@@ -2,6 +2,7 @@
 // names a process that is gone, or a number that another program has by now, so a caller must also be ready for
 // nobody to answer at the address.
 import { join } from "node:path";
+import { isAlive } from "../base/process_alive.ts";
 
 /** The address of the server on `dataDir`, without a slash at its end, or null when none runs. */
 export async function runningServer(dataDir: string): Promise<string | null> {
@@ -20,15 +21,5 @@ function parse(text: string): { pid: number; url: string } | null {
     return usable ? { pid, url } : null;
   } catch {
     return null;
-  }
-}
-
-function isAlive(pid: number): boolean {
-  try {
-    process.kill(pid, 0);
-    return true;
-  } catch (error) {
-    // EPERM: it lives, under another user.
-    return error instanceof Error && "code" in error && error.code === "EPERM";
   }
 }

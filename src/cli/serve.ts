@@ -31,6 +31,7 @@ export async function serve(command: Command, env: Record<string, string | undef
   }
   const { config } = loaded;
   const log = createLog({ level: config.logLevel, format: config.logFormat });
+  dieOfDefects(log);
   // Listened for from here on, so that a signal during the start stops what has started.
   const signalled = firstStopSignal();
   const server = await start(config, log);
@@ -39,6 +40,16 @@ export async function serve(command: Command, env: Record<string, string | undef
   const signal = await signalled;
   log.info({ signal }, "stopping");
   return await stop(server, log);
+}
+
+/** A mistake of ours that nobody caught: who knows what else is wrong. The supervisor starts the process anew. */
+function dieOfDefects(log: Log): void {
+  const die = (err: unknown) => {
+    log.error({ err }, "a defect in the main thread; the process exits so that it is started anew");
+    process.exit(EXIT.failure);
+  };
+  process.on("uncaughtException", die);
+  process.on("unhandledRejection", die);
 }
 
 async function start(config: Config, log: Log) {

@@ -15,6 +15,8 @@ import { SendSlots } from "./slots.ts";
 
 /** setTimeout overflows at 24.8 days; a longer wait is waited in parts. */
 const TIMER_MS_MAX = 24 * 60 * 60 * 1000;
+/** Without a file descriptor nothing is sent; it is tried again after this. */
+const STARVED_MS = 1_000;
 
 type Alarm = { readonly dueAtMs: number; readonly lane: Lane };
 
@@ -31,6 +33,7 @@ export class Dispatcher {
   #timer: ReturnType<typeof setTimeout> | null = null;
   #timerAtMs = Number.POSITIVE_INFINITY;
   #sealed = 0;
+  #starved = false;
   #stopped = false;
   #drained: (() => void) | null = null;
 
@@ -56,10 +59,11 @@ export class Dispatcher {
   }
 
   /** The writer committed something that concerns deliveries. */
-  notice({ due, waiting, later, endpoints, healed, unpaused, sealed }: CommitNotice): void {
+  notice({ due, waiting, later, endpoints, aged, healed, unpaused, sealed }: CommitNotice): void {
     for (const endpoint of healed) this.#lane(endpoint).heal();
     for (const endpoint of unpaused) this.#lane(endpoint).unpause();
     for (const endpoint of endpoints) this.#lane(endpoint).refresh(this.#sealed, steadyNowMs());
+    for (const endpoint of aged) this.#lane(endpoint).reopen(this.#sealed, steadyNowMs());
     for (let i = 0; i < due.length; i += 2) {
       const event = due[i] ?? 0;
       const lane = this.#lane(due[i + 1] ?? 0);
@@ -77,7 +81,8 @@ export class Dispatcher {
       lane.waitsOnDisk(event, ageKey(event));
       this.#isReady(lane);
     }
-    for (const endpoint of [...healed, ...unpaused, ...endpoints]) this.#isReady(this.#lane(endpoint));
+    for (const endpoint of [...healed, ...unpaused, ...endpoints, ...aged])
+      this.#isReady(this.#lane(endpoint));
     this.#seal(sealed);
     this.#pump();
   }
@@ -88,6 +93,7 @@ export class Dispatcher {
     if (defect) this.#log.error({ defect }, "a delivery's result could not be recorded");
     this.#settler.replied(results, sealed);
     this.#pump();
+    this.#checkDrained();
   }
 
   /**
@@ -107,7 +113,7 @@ export class Dispatcher {
     return target && this.#post.test(target);
   }
 
-  /** No new attempts; resolves when those in flight are answered and settled, or were given up. */
+  /** No new attempts; resolves when those in flight are answered and settled, or given up, as on a full disk. */
   stop(): Promise<void> {
     this.#stopped = true;
     if (this.#timer) clearTimeout(this.#timer);
@@ -144,7 +150,7 @@ export class Dispatcher {
     if (this.#stopped) return;
     const nowMs = steadyNowMs();
     this.#ringAlarms(nowMs);
-    if (!this.#settler.blocked) this.#startDue(nowMs);
+    if (!this.#settler.blocked && !this.#starved) this.#startDue(nowMs);
     this.#setTimer(nowMs);
   }
 
@@ -190,20 +196,40 @@ export class Dispatcher {
     const slot = this.#slots.take(performance.now(), lane.isSlow ? "slow" : "quick");
     this.#post.attempt(event, target, parcel).then((answered) => {
       this.#slots.release(slot);
-      if (answered) this.#settler.add(lane.answered(answered, steadyNowMs(), Math.random()));
-      else lane.untake(event); // given up while stopping: it waits on disk as before
+      if (answered === "starved") this.#starve(lane, event);
+      else if (answered === "given_up")
+        lane.untake(event); // while stopping: it waits on disk as before
+      else this.#settler.add(lane.answered(answered, steadyNowMs(), Math.random()));
       this.#isReady(lane);
       this.#pump();
       this.#checkDrained();
     });
   }
 
+  /** It waits as before, and so does all else for a moment. */
+  #starve(lane: Lane, event: number): void {
+    lane.untake(event);
+    const dueAt = this.#reads.dueAt(event, lane.endpoint);
+    if (dueAt !== null) this.#waits(lane, event, dueAt, this.#sealed);
+    if (this.#starved || this.#stopped) return;
+    this.#starved = true;
+    this.#log.warn("no file descriptor is free: deliveries wait (raise the limit: ulimit -n, LimitNOFILE)");
+    setTimeout(() => {
+      this.#starved = false;
+      this.#pump();
+    }, STARVED_MS);
+  }
+
+  #waits(lane: Lane, event: number, dueAt: number, sealed: number): void {
+    if (event > sealed) lane.hold(event, dueAt);
+    else lane.waitsOnDisk(event, dueAt);
+  }
+
   #settled(op: SettleOp, sealed: number): void {
     const lane = this.#lane(op.endpoint);
     if (op.outcome === "retry") {
       const dueAt = lane.target?.ordered ? ageKey(op.event) : (op.dueAtMs ?? ageKey(op.event));
-      if (op.event > sealed) lane.hold(op.event, dueAt);
-      else lane.waitsOnDisk(op.event, dueAt);
+      this.#waits(lane, op.event, dueAt, sealed);
     }
     // After that: what was put back in the same commit is read from disk here, and wins.
     lane.settled(op.event);
@@ -236,7 +262,9 @@ export class Dispatcher {
   }
 
   #checkDrained(): void {
-    if (!this.#drained || this.#slots.inFlight > 0 || !this.#settler.empty) return;
+    if (!this.#drained || this.#slots.inFlight > 0) return;
+    // What the disk does not take would keep the process for ever: it is sent again after the next start.
+    if (!this.#settler.empty && !this.#settler.failing) return;
     this.#log.debug("delivery drained");
     this.#drained();
     this.#drained = null;

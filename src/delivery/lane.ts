@@ -43,6 +43,8 @@ export class Lane {
   #answerMs = 0;
   #target: Target | null;
   #health: Health;
+  /** False: what was in flight when it was healed may have written its failure after that. */
+  #isHealthOnDisk = true;
   #nextByRateMs = 0;
   /** Since when it can send at all: what waited before is no fault of this process. */
   #openSinceMs: number;
@@ -106,23 +108,39 @@ export class Lane {
   refresh(sealed: number, nowMs: number): void {
     const before = this.#target;
     this.#target = this.#reads.target(this.endpoint);
-    if (!this.open) {
-      this.#aged.clear();
-      this.#timed.clear();
-      this.#held.clear();
-    } else if (!before?.open) {
-      this.#openSinceMs = nowMs;
-      for (const row of this.#reads.unsealed(sealed)) {
-        if (row.endpoint === this.endpoint) this.hold(row.event, row.due_at);
-      }
-      this.lookOnDisk();
-    }
+    if (!this.open) this.#forget();
+    else if (!before?.open) this.#readAll(sealed, nowMs);
     if (before?.url !== this.#target?.url) this.#window = WINDOW_START;
+  }
+
+  /**
+   * All that waits has a new place. It was closed for that, which this may never have heard of: the disk is read when a
+   * notice comes, and by then it can be open again.
+   */
+  reopen(sealed: number, nowMs: number): void {
+    this.refresh(sealed, nowMs);
+    this.#forget();
+    if (this.open) this.#readAll(sealed, nowMs);
+  }
+
+  #forget(): void {
+    this.#aged.clear();
+    this.#timed.clear();
+    this.#held.clear();
+  }
+
+  #readAll(sealed: number, nowMs: number): void {
+    this.#openSinceMs = nowMs;
+    for (const row of this.#reads.unsealed(sealed)) {
+      if (row.endpoint === this.endpoint) this.hold(row.event, row.due_at);
+    }
+    this.lookOnDisk();
   }
 
   /** Its failures are forgotten, on disk too. */
   heal(): void {
     this.#health = HEALTHY;
+    this.#isHealthOnDisk = this.#taken.size === 0;
     this.#window = WINDOW_START;
   }
 
@@ -179,7 +197,8 @@ export class Lane {
     const before = this.#health;
     this.#health = ok ? HEALTHY : afterFailure(before, nowMs, askedMs, random);
     if (this.#target?.ordered && op.outcome === "retry") this.#pauseUntil(op.dueAtMs ?? 0);
-    if (ok && before.failures === 0 && before.pausedUntilMs === null) return op;
+    if (ok && before.failures === 0 && before.pausedUntilMs === null && this.#isHealthOnDisk) return op;
+    this.#isHealthOnDisk = true;
     const { failures, failingSinceMs, pausedUntilMs } = this.#health;
     const sinceMs = failingSinceMs === null ? null : Math.round(failingSinceMs);
     return { ...op, health: [failures, sinceMs, pausedUntilMs], hopeless: isHopeless(this.#health, nowMs) };
@@ -196,6 +215,9 @@ export class Lane {
   /** Gives back one that was taken and not sent, or whose attempt was given up. */
   untake(event: number): void {
     this.#sending--;
+    // It was not sent, so its turn is the next one's: a thousand acknowledged ones would be a thousand seconds of silence.
+    const rate = this.#target?.rateLimitPerSecond ?? null;
+    if (rate !== null) this.#nextByRateMs -= 1000 / rate;
     this.settled(event);
   }
 

@@ -1,10 +1,17 @@
 // One attempt from the dispatcher's side: takes what to send and where, sends it, and says as a settle op what
 // became of it.
 
+import { hasFreeDescriptor } from "../base/descriptors.ts";
 import { msOfSeq } from "../base/id.ts";
 import type { SettleOp } from "../store/sqlite/op.ts";
 import type { Parcel, Target } from "../store/sqlite/read_due.ts";
-import { type AttemptOutcome, askedMs, failureOf, verdict } from "../webhook/verdict.ts";
+import {
+  type AttemptErrorKind,
+  type AttemptOutcome,
+  askedMs,
+  failureOf,
+  verdict,
+} from "../webhook/verdict.ts";
 import { steadyNowMs } from "./clock.ts";
 import type { Answered } from "./lane.ts";
 import type { Sender } from "./send.ts";
@@ -31,8 +38,11 @@ export class Post {
     this.#options = options;
   }
 
-  /** Sends once. Null when the attempt was given up because the process stops: then nothing is to be settled. */
-  async attempt(event: number, target: Target, parcel: Parcel): Promise<Answered | null> {
+  /**
+   * Sends once. In two cases nothing is to be settled: the attempt was given up because the process stops, or it had no
+   * file descriptor for a socket, which is not the endpoint's fault.
+   */
+  async attempt(event: number, target: Target, parcel: Parcel): Promise<Answered | "given_up" | "starved"> {
     const { sender, timeoutMs } = this.#options;
     const outcome = await sender.send({
       url: target.url,
@@ -42,9 +52,9 @@ export class Post {
       secretKeys: keysAt(target, Date.now()),
       extraHeaders: target.headers,
     });
-    if (outcome.error?.kind === "cancelled") return null;
-    const attemptsMade = parcel.attempts - parcel.attempts_before + 1;
-    return this.#answered(event, target.endpoint, attemptsMade, outcome);
+    if (outcome.error?.kind === "cancelled") return "given_up";
+    if (isForWantOfSocket(outcome) && !hasFreeDescriptor()) return "starved";
+    return this.#answered(event, target.endpoint, parcel, outcome);
   }
 
   /** Sends a `webhook.test` event that is stored nowhere; its outcome is for the one who asked. */
@@ -67,13 +77,13 @@ export class Post {
     };
   }
 
-  #answered(event: number, endpoint: number, attemptsMade: number, outcome: AttemptOutcome): Answered {
+  #answered(event: number, endpoint: number, parcel: Parcel, outcome: AttemptOutcome): Answered {
     const { retryScheduleMs, onAttempt } = this.#options;
     const clockMs = steadyNowMs();
     const nowMs = Date.now();
     const result = verdict(outcome, {
       schedule: retryScheduleMs,
-      attemptsMade,
+      attemptsMade: parcel.attempts - parcel.attempts_before + 1,
       nowMs,
       random: Math.random(),
     });
@@ -82,6 +92,7 @@ export class Post {
       op: "settle",
       event,
       endpoint,
+      round: parcel.attempts_before,
       outcome: result.kind,
       startedAtMs: Math.round(outcome.startedAtMs),
       durationMs: Math.round(outcome.durationMs),
@@ -96,6 +107,17 @@ export class Post {
     return { op, askedMs: askedMs(outcome, nowMs) };
   }
 }
+
+/** Surprise: Bun tells EMFILE as a refused connection, or as a name that does not resolve. */
+function isForWantOfSocket({ error }: AttemptOutcome): boolean {
+  return error !== null && SOCKET_ERRORS.has(error.kind);
+}
+
+const SOCKET_ERRORS: ReadonlySet<AttemptErrorKind> = new Set([
+  "connection_refused",
+  "connection_failed",
+  "dns_failed",
+]);
 
 /** The keys that sign now: during an overlap the old ones too. */
 function keysAt({ signingKeys }: Target, nowMs: number): readonly Uint8Array[] {

@@ -26,6 +26,11 @@ export class Settler {
     return this.#waiting.length === 0 && this.#sent.length === 0;
   }
 
+  /** The disk refused the last batch, and it is tried again each second. */
+  get failing(): boolean {
+    return this.#failing;
+  }
+
   /** New attempts must wait: results are not being written, or not fast enough. */
   get blocked(): boolean {
     return this.#failing || this.#waiting.length + this.#sent.length >= UNSETTLED_MAX;

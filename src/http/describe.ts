@@ -81,13 +81,13 @@ function pathParameters({ params = {} }: Operation) {
 }
 
 function headerParameters({ headers = {} }: Operation) {
-  return Object.entries(headers).map(([name, [description, example]]) => ({
+  return Object.entries(headers).map(([name, [description, example, pattern]]) => ({
     name,
     in: "header",
     required: false,
     // The example is said in words: as an example proper, the page would fill it in and send it.
     description: `${description} For example: ${example}`,
-    schema: { type: "string" },
+    schema: { type: "string", ...(pattern && { pattern }) },
   }));
 }
 

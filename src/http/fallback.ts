@@ -5,15 +5,18 @@ import type { Kit } from "./call.ts";
 import { preflightHeaders } from "./cors.ts";
 import { HttpProblem } from "./problem.ts";
 
-type Known = { readonly method: string; readonly pattern: RegExp };
 type Route = { readonly method: string; readonly path: string };
+type Known = Route & { readonly pattern: RegExp };
 
 /** The handler for everything else. `routes` is asked once, at the first such request. */
 export function createFallback(kit: Kit, routes: () => readonly Route[]) {
   let known: readonly Known[] | null = null;
   const methodsAt = (path: string): readonly string[] => {
-    known ??= routes().map(({ method, path }) => ({ method, pattern: patternOf(path) }));
-    const methods = new Set(known.filter(({ pattern }) => pattern.test(path)).map(({ method }) => method));
+    known ??= routes().map(({ method, path }) => ({ method, path, pattern: patternOf(path) }));
+    // A path that is written out is itself, not one with that word as its id: /api/events/delete takes no GET.
+    const itself = known.filter((one) => one.path === path);
+    const fitting = itself.length > 0 ? itself : known.filter(({ pattern }) => pattern.test(path));
+    const methods = new Set(fitting.map(({ method }) => method));
     if (methods.size > 0) methods.add("OPTIONS");
     if (methods.has("GET")) methods.add("HEAD");
     return [...methods].sort();

@@ -48,7 +48,10 @@ export type Operation = {
   /** Path parameters: what each is, and an example. */
   readonly params?: Readonly<Record<string, readonly [description: string, example: string]>>;
   readonly query?: z.ZodObject;
-  readonly headers?: Readonly<Record<string, readonly [description: string, example: string]>>;
+  /** Request headers: what each is, an example, and the pattern of its value (any text, unless told). */
+  readonly headers?: Readonly<
+    Record<string, readonly [description: string, example: string, pattern?: string]>
+  >;
   readonly body?: z.ZodType;
   /** Other media types than JSON that are taken, for a handler that reads the body itself. */
   readonly otherBodies?: Readonly<Record<string, z.ZodType>>;

@@ -1,7 +1,7 @@
 // What the store says, as this folder needs it: the value of a write or 503, and how long a call took.
 
 import type { Latency } from "../base/latency.ts";
-import type { Refused, Written } from "../store/store.ts";
+import type { Refused, Store, Written } from "../store/store.ts";
 import { HttpProblem } from "./problem.ts";
 
 /** The queue is full for some milliseconds; a full disk takes somebody to look at it. */
@@ -24,6 +24,11 @@ export function refusedProblem(
     : new HttpProblem("storage_unavailable", {
         headers: { ...headers, "retry-after": UNAVAILABLE_RETRY_AFTER },
       });
+}
+
+/** 503 before a body is read, when its events would be refused anyway: reading it would take time from those in hand. */
+export function requireRoom(store: Pick<Store, "isOverloaded">): void {
+  if (store.isOverloaded()) throw refusedProblem({ kind: "overloaded" });
 }
 
 /** Observes how long each step of an iteration takes. */

@@ -448,6 +448,10 @@ export interface Store extends Reads {
   exportOrganization(org: number): Iterable<string>;
   /** Writes into the audit record that everything of an organization was read. */
   noteExport(org: number, by: Actor): Promise<Written<null>>;
+  /** Writes a few bytes, to learn whether the disk takes them: `StoreStats.writeFailure` tells. */
+  tryWrite(): Promise<Written<null>>;
+  /** Whether an event that came now would be refused as overloaded: asked before its body is read. */
+  isOverloaded(): boolean;
   stats(): StoreStats;
 }
 

@@ -1,8 +1,7 @@
 // The audit record: who changed keys, endpoints and organizations. Told to the operator alone.
 
 import { z } from "zod";
-import { isId } from "../base/id.ts";
-import { id, listEnd, listQuery, time, timeInput } from "./text.ts";
+import { id, idInput, listEnd, listQuery, time, timeInput } from "./text.ts";
 
 export const actorKinds = ["key", "admin", "open_mode", "command_line", "server"] as const;
 export type ActorKind = (typeof actorKinds)[number];
@@ -73,14 +72,7 @@ export const AuditPage = z
   .meta({ id: "AuditPage", description: "A page of the audit record, the newest entry first." });
 
 export const AuditQuery = z.strictObject({
-  organization_id: z
-    .string()
-    .refine(isId, "It must be an organization's id.")
-    .optional()
-    .meta({
-      description: "Only what was done to this organization.",
-      examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"],
-    }),
+  organization_id: idInput("Only what was done to this organization.").optional(),
   since: timeInput("Only what was done at this time or later.").optional(),
   until: timeInput("Only what was done before this time.").optional(),
   ...listQuery,

@@ -26,6 +26,7 @@ const type = z
   .meta({
     description:
       "Becomes the event's `type`: 1 to 255 characters of `A-Z a-z 0-9 . _ : / -`, others are refused.",
+    pattern: TYPE.source,
     examples: ["com.example.order.created"],
   });
 
@@ -61,6 +62,7 @@ export const CloudEvent = z
       .meta({
         description:
           "The `dedup_id` is `source`, a space and `id`; when that has more than 255 characters, its SHA-256 in hex.",
+        pattern: "^[^\\s\\x00-\\x1f\\x7f-\\x9f]+$",
         examples: ["https://example.com/orders"],
       }),
     type,

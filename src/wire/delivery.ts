@@ -1,8 +1,7 @@
 // Deliveries: one event on its way to one endpoint, and the attempts that were made.
 
 import { z } from "zod";
-import { isId } from "../base/id.ts";
-import { id, listEnd, listQuery, time, timeInput, timeOrNull } from "./text.ts";
+import { id, idInput, listEnd, listQuery, time, timeInput, timeOrNull } from "./text.ts";
 import { deliveryStatuses } from "./tiers.ts";
 
 /** Members that an event and its deliveries tell alike. */
@@ -93,18 +92,10 @@ export const DeliveryWithAttempts = z
   })
   .meta({ id: "DeliveryWithAttempts", description: "A delivery and every attempt." });
 
-function idFilter(description: string) {
-  return z
-    .string()
-    .refine(isId, "It must be an id: a UUIDv7 in lower case.")
-    .optional()
-    .meta({ description, format: "uuid" });
-}
-
 export const DeliveryQuery = z.strictObject({
-  endpoint_id: idFilter("Only deliveries to this endpoint, which may have been deleted."),
+  endpoint_id: idInput("Only deliveries to this endpoint, which may have been deleted.").optional(),
   status: deliveryStatus.optional().meta({ description: "Only deliveries of this status." }),
-  event_id: idFilter("Only deliveries of this event."),
+  event_id: idInput("Only deliveries of this event.").optional(),
   since: timeInput("Only of events accepted at this time or later.").optional(),
   until: timeInput("Only of events accepted before this time.").optional(),
   ...listQuery,

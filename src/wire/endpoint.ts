@@ -9,6 +9,13 @@ import { typePatterns } from "./type_pattern.ts";
 export const URL_CHARACTERS_MAX = 2_048;
 const DESCRIPTION_CHARACTERS_MAX = 1_000;
 const HEADERS_MAX = 20;
+/** For the documentation: src/webhook/request.ts refuses, and says why. */
+const HEADER_NAME = "^[!#$%&'*+\\-.^_`|~0-9A-Za-z]+$";
+const HEADER_VALUE = "^([\\x21-\\x7e]([\\t\\x20-\\x7e]*[\\x21-\\x7e])?)?$";
+/** 24 to 64 bytes: the base64 of their threes, and what is left with its padding; bits beyond the bytes are zero. */
+const SIGNING_SECRET =
+  "^whsec_(?:(?:[A-Za-z0-9+/]{4}){8,20}(?:[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)?" +
+  "|(?:[A-Za-z0-9+/]{4}){21}(?:[A-Za-z0-9+/][AQgw]==)?)$";
 const MAX_IN_FLIGHT_MAX = 256;
 const RATE_LIMIT_PER_SECOND_MAX = 1_000;
 const TIMEOUT_MS_MIN = 100;
@@ -27,6 +34,7 @@ export const webhookUrl = z
     description:
       "Where events are sent by POST. It must be https and public, unless the operator opened private networks " +
       "with WEBHOOK_ALLOW_PRIVATE.",
+    format: "uri",
     examples: ["https://example.com/hook"],
   });
 
@@ -54,7 +62,8 @@ const extraHeaders = z
   .unknown()
   .meta({
     type: "object",
-    additionalProperties: { type: "string" },
+    propertyNames: { pattern: HEADER_NAME },
+    additionalProperties: { type: "string", pattern: HEADER_VALUE },
     maxProperties: HEADERS_MAX,
     examples: [{ Authorization: "Bearer YOUR_RECEIVERS_TOKEN" }],
   })
@@ -137,6 +146,7 @@ export const NewEndpoint = z
         description:
           "A secret of your own to sign with: `whsec_` and the base64 of 24 to 64 random bytes. Left out or null: a " +
           "new one is made.",
+        pattern: SIGNING_SECRET,
         examples: ["whsec_MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="],
       }),
   })

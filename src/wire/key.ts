@@ -127,6 +127,7 @@ export const NewKey = z
         description:
           "What the key may do: `publish` sends events, `consume` reads and acknowledges them, `manage` changes " +
           "keys and endpoints, and sees and repeats deliveries.",
+        uniqueItems: true,
         examples: [["publish"]],
       }),
     expires_at: timeInput("When the key shall end, in the future. Without it, it does not end.").optional(),

@@ -31,6 +31,7 @@ export const NewReplay = z
       description:
         "Only events of these types, in the patterns of an endpoint. Without it: all; with `missing_only`, those of " +
         "the endpoint's own `event_types`.",
+      uniqueItems: true,
       examples: [["order.*"]],
     }),
     missing_only: z

@@ -2,6 +2,7 @@
 // points), as JSON Schema's maxLength does, not UTF-16 units as zod's `.max()` does: 255 emojis are 255 characters.
 
 import { z } from "zod";
+import { ID_PATTERN } from "../base/id.ts";
 import { parseRfc3339 } from "../base/time.ts";
 
 /** True for text that a database and a header can hold: no lone surrogate, no U+0000. */
@@ -66,6 +67,14 @@ export function timeText(description: string) {
 /** An id as it is answered: UUIDv7, lower case. */
 export function id(description: string) {
   return z.string().meta({ description, format: "uuid", examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] });
+}
+
+/** An id as a query names it. Surprise: any other UUID is refused, because it cannot be an id of ours. */
+export function idInput(description: string) {
+  return z
+    .string()
+    .regex(ID_PATTERN, "It must be an id: a UUIDv7 in lower case.")
+    .meta({ description, format: "uuid", examples: ["01a1fd3a-0340-7000-8f4e-3b8d1c6a9e52"] });
 }
 
 export const EVENT_IDS_MAX = 1_000;

@@ -16,6 +16,20 @@ afterAll(() => rmSync(dir, { recursive: true, force: true }));
 
 const run = (...args: string[]) => runCommand(args, dir);
 
+const COMMANDS = [
+  "serve",
+  "keys",
+  "keys create",
+  "send",
+  "tail",
+  "replay",
+  "backup",
+  "restore",
+  "doctor",
+  "openapi",
+  "version",
+];
+
 describe("--help", () => {
   test("shows every setting with its flag and default, and every command", async () => {
     const { code, stdout, stderr } = await run("--help");
@@ -27,18 +41,15 @@ describe("--help", () => {
       expect(line).toBeDefined();
       if (initial !== null) expect(line).toContain(`Default: ${initial}`);
     }
-    for (const command of ["serve", "keys", "send", "tail", "replay", "openapi", "version"])
+    for (const command of COMMANDS.filter((one) => !one.includes(" ")))
       expect(stdout).toMatch(new RegExp(`^  ${command} `, "m"));
   });
 
-  test.each(["serve", "keys", "keys create", "send", "tail", "replay", "openapi", "version"])(
-    "is there for %s",
-    async (command) => {
-      const { code, stdout } = await run(...command.split(" "), "--help");
-      expect(code).toBe(0);
-      expect(stdout).toContain(`Usage: zapier-triggers ${command}`);
-    },
-  );
+  test.each(COMMANDS)("is there for %s", async (command) => {
+    const { code, stdout } = await run(...command.split(" "), "--help");
+    expect(code).toBe(0);
+    expect(stdout).toContain(`Usage: zapier-triggers ${command}`);
+  });
 });
 
 test.each(["version", "--version", "-V"])(

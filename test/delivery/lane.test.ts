@@ -44,6 +44,7 @@ const steps = fc.array(
       weight: 2,
       arbitrary: fc.record({ do: fc.constant("enable" as const), n: fc.integer({ min: 1, max: 9 }) }),
     },
+    { weight: 2, arbitrary: fc.record({ do: fc.constant("lag" as const), n: fc.constant(1) }) },
     {
       weight: 4,
       arbitrary: fc.record({ do: fc.constant("pass" as const), n: fc.integer({ min: 1, max: 3000 }) }),
@@ -73,8 +74,12 @@ class Sending {
   readonly #events: { seq: number; id: string }[] = [];
   readonly #inFlight: number[] = [];
   readonly #takenAtMs: number[] = [];
+  /** Of what is in flight: the round that it was sent in. */
+  readonly #rounds = new Map<number, number>();
   #nowMs = Date.now();
   #sealed = 0;
+  /** What it did not hear yet; null when it hears all at once. */
+  #unheard: (() => void)[] | null = null;
 
   constructor(dir: string, own: Settings) {
     const file = path.join(dir, "triggers.db");
@@ -92,6 +97,7 @@ class Sending {
     else if (what === "seal") this.#seal();
     else if (what === "take") this.#takeUpTo(n);
     else if (what === "pass") this.#nowMs += n;
+    else if (what === "lag") this.#unheard ??= [];
     else if (what === "disable")
       this.#commit({ op: "disableEndpoint", org: this.#org, id: this.#endpoint.id });
     else if (what === "enable") this.#enable(n);
@@ -101,6 +107,7 @@ class Sending {
 
   /** Everything that waits is delivered in the end, with time going on. */
   finish(): void {
+    this.#hearAll();
     this.#enable(3);
     for (let rounds = 0; this.#waiting().length > 0; rounds++) {
       expect(rounds).toBeLessThan(10_000);
@@ -120,21 +127,29 @@ class Sending {
     const due = this.#events
       .filter(({ seq }) => seq > before)
       .flatMap(({ seq }) => [seq, this.#endpoint.endpoint]);
-    this.#hear({
-      due,
-      waiting: [],
-      later: [],
-      endpoints: [],
-      healed: [],
-      unpaused: [],
-      sealed: this.#sealed,
-    });
+    const nothing = { waiting: [], later: [], endpoints: [], aged: [], healed: [], unpaused: [] };
+    const sealed = this.#opened.engine.sealedDue;
+    this.#tell(() => this.#hear({ due, ...nothing, sealed }));
   }
 
   #seal(): void {
     for (let i = 0; i < 3; i++) this.#opened.engine.maintain();
-    this.#sealed = this.#opened.engine.sealedDue;
-    this.#lane.seal(this.#sealed);
+    const sealed = this.#opened.engine.sealedDue;
+    this.#tell(() => {
+      this.#sealed = sealed;
+      this.#lane.seal(sealed);
+    });
+  }
+
+  #tell(hear: () => void): void {
+    if (this.#unheard === null) hear();
+    else this.#unheard.push(hear);
+  }
+
+  #hearAll(): void {
+    const unheard = this.#unheard ?? [];
+    this.#unheard = null;
+    for (const hear of unheard) hear();
   }
 
   #enable(looksMax: number): void {
@@ -159,24 +174,29 @@ class Sending {
     if (event === undefined) return;
     const dueAtMs = outcome === "retry" ? this.#nowMs + (pick % 5000) : null;
     const asked = outcome === "retry" && pick % 7 === 0 ? 2_000 : 0;
-    const result = settleOp({ event, endpoint: this.#endpoint.endpoint, outcome, dueAtMs });
+    const round = this.#rounds.get(event) ?? 0;
+    const result = settleOp({ event, endpoint: this.#endpoint.endpoint, round, outcome, dueAtMs });
     const op = this.#lane.answered({ op: result, askedMs: asked }, this.#nowMs, 0.5);
     this.#commit(
       op,
       putBack ? [{ op: "retryDelivery", org: this.#org, event, endpoint: this.#endpoint.endpoint }] : [],
     );
-    if (outcome === "retry") this.#waitsAgain(event, dueAtMs ?? 0);
-    this.#lane.settled(event);
+    const sealed = this.#opened.engine.sealedDue;
+    this.#tell(() => {
+      if (outcome === "retry") this.#waitsAgain(event, dueAtMs ?? 0, sealed);
+      this.#lane.settled(event);
+    });
   }
 
   /** Told while it still counts as taken: if it was put back meanwhile, what the disk says is what counts. */
-  #waitsAgain(event: number, dueAtMs: number): void {
+  #waitsAgain(event: number, dueAtMs: number, sealed: number): void {
     const due = this.#settings.ordered ? ageKey(event) : dueAtMs;
-    if (event > this.#sealed) this.#lane.hold(event, due);
+    if (event > sealed) this.#lane.hold(event, due);
     else this.#lane.waitsOnDisk(event, due);
   }
 
   #takeUpTo(count: number): void {
+    this.#hearAll();
     for (let i = 0; i < count; i++) {
       const closed = this.#reads.target(this.#endpoint.endpoint);
       const pausedUntilMs = closed?.health.pausedUntilMs ?? 0;
@@ -189,9 +209,14 @@ class Sending {
       expect(closed?.open).toBe(true);
       expect(pausedUntilMs).toBeLessThanOrEqual(this.#nowMs);
       expect(this.#inFlight).not.toContain(event);
+      const parcel = this.#reads.parcel(event, this.#endpoint.endpoint);
+      if (parcel === null) {
+        this.#lane.untake(event);
+        continue;
+      }
       this.#takenAtMs.push(this.#nowMs);
-      if (this.#reads.parcel(event, this.#endpoint.endpoint) === null) this.#lane.untake(event);
-      else this.#taken(event, line);
+      this.#rounds.set(event, parcel.attempts_before);
+      this.#taken(event, line);
     }
   }
 
@@ -242,15 +267,16 @@ class Sending {
     const { results, notice } = this.#opened.engine.commitGroup([op, ...more]);
     const failed = results.find(isFailure);
     if (failed) throw new Error(failed.reason);
-    if (notice) this.#hear(notice);
+    if (notice) this.#tell(() => this.#hear(notice));
     return results[0] as T;
   }
 
   /** As the dispatcher does. */
-  #hear({ due, waiting, endpoints, healed, unpaused }: CommitNotice): void {
+  #hear({ due, waiting, endpoints, aged, healed, unpaused }: CommitNotice): void {
     if (healed.length > 0) this.#lane.heal();
     if (unpaused.length > 0) this.#lane.unpause();
     if (endpoints.length > 0) this.#lane.refresh(this.#sealed, this.#nowMs);
+    if (aged.length > 0) this.#lane.reopen(this.#sealed, this.#nowMs);
     for (let i = 0; i < due.length; i += 2) this.#lane.hold(due[i] ?? 0, ageKey(due[i] ?? 0));
     for (let i = 0; i < waiting.length; i += 2)
       this.#lane.waitsOnDisk(waiting[i] ?? 0, ageKey(waiting[i] ?? 0));
@@ -271,3 +297,18 @@ test("each delivery that is due is handed out once at a time, in order where ord
     { numRuns: Number(process.env.MODEL_RUNS ?? 40) },
   );
 }, 600_000);
+
+test("what an endpoint held is sent, when it was disabled and enabled before the lane heard of either", async () => {
+  const none = { ordered: false, rateLimitPerSecond: null, maxInFlight: null };
+  await withTempDir((dir) => {
+    const sending = new Sending(dir, none);
+    sending.step({ do: "ingest", n: 1 });
+    sending.step({ do: "seal", n: 1 });
+    sending.step({ do: "take", n: 1 });
+    sending.step({ do: "fail", n: 1 });
+    sending.step({ do: "lag", n: 1 });
+    sending.step({ do: "disable", n: 1 });
+    sending.step({ do: "enable", n: 1 });
+    sending.finish();
+  });
+});

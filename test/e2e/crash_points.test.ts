@@ -151,9 +151,9 @@ test.skipIf(!strace)(
     const organization = await server.organization();
     await organization.api.post("/api/webhook/config", { webhook_url: to.url });
     // The first fsync is the acceptance's; the one that records the delivery hangs, and the process dies in it.
-    const inject = "inject=fdatasync:delay_enter=60000000:when=2+";
+    const inject = "inject=fsync,fdatasync:delay_enter=60000000:when=2+";
     const tracer = Bun.spawn(
-      [strace ?? "strace", "-f", "-e", "trace=fdatasync", "-e", inject, "-p", String(server.pid)],
+      [strace ?? "strace", "-f", "-e", "trace=fsync,fdatasync", "-e", inject, "-p", String(server.pid)],
       { stdin: "ignore", stdout: "ignore", stderr: "pipe" },
     );
     await tracer.stderr.getReader().read(); // it says "attached" once it watches
@@ -165,8 +165,11 @@ test.skipIf(!strace)(
       () => answersRead(server, "delivered"),
       (count) => count === 1,
     );
-    const again = await restart(server);
+    // A call that strace holds back ends for no signal: the tracer goes with it.
+    const killed = server.kill("SIGKILL");
     tracer.kill("SIGKILL");
+    await killed;
+    const again = await start(server.dataDir);
     await eventWithStatus(again.api(organization.key), id, "delivered");
     expect(new Set(idsOf(to))).toEqual(new Set([id]));
   },

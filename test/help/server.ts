@@ -22,7 +22,12 @@ export type Api = {
 
 export type Organization = { readonly id: string; readonly key: string; readonly api: Api };
 
-export type StartOptions = { readonly dataDir?: string; readonly env?: Record<string, string> };
+export type StartOptions = {
+  readonly dataDir?: string;
+  readonly env?: Record<string, string>;
+  /** A program to start the server with, which must become it. */
+  readonly through?: readonly string[];
+};
 
 /** A running server. Every one that a test starts, it stops. */
 export class TestServer {
@@ -39,9 +44,13 @@ export class TestServer {
   }
 
   /** Resolves when the server says that it listens; rejects with what it said when it does not come up. */
-  static async start({ dataDir = tempDir(), env = {} }: StartOptions = {}): Promise<TestServer> {
+  static async start({
+    dataDir = tempDir(),
+    env = {},
+    through = [],
+  }: StartOptions = {}): Promise<TestServer> {
     const options = { cwd: dataDir, env: { DATA_DIR: dataDir, PORT: "0", ...env } };
-    return new TestServer(dataDir, await startProcess([...PROGRAM, "serve"], options));
+    return new TestServer(dataDir, await startProcess([...through, ...PROGRAM, "serve"], options));
   }
 
   /** Calls with this key, or with none. */
@@ -81,10 +90,15 @@ export class TestServer {
   }
 }
 
-/** Runs a command of the executable to its end. */
-export async function runCommand(args: string[], dataDir: string, env: Record<string, string> = {}) {
+/** Runs a command of the executable to its end. `cwd`: when the data directory is not there (yet). */
+export async function runCommand(
+  args: string[],
+  dataDir: string,
+  env: Record<string, string> = {},
+  cwd = dataDir,
+) {
   const child = Bun.spawn([...PROGRAM, ...args], {
-    cwd: dataDir,
+    cwd,
     env: { PATH: process.env.PATH ?? "", DATA_DIR: dataDir, PORT: "0", LOG_FORMAT: "json", ...env },
     stdin: "ignore",
     stdout: "pipe",

@@ -186,6 +186,9 @@ describe("a path or method", () => {
     ["PUT", "/api/webhook/config", "DELETE, GET, HEAD, OPTIONS, POST"],
     ["POST", "/api/admin/organizations/x", "DELETE, GET, HEAD, OPTIONS, PATCH"],
     ["GET", "/api/ack/x", "OPTIONS, POST"],
+    // Not what /api/events/:id takes.
+    ["PUT", "/api/events/delete", "OPTIONS, POST"],
+    ["GET", "/api/keys/rotate", "OPTIONS, POST"],
   ])("that is not taken (%s %s) is refused with 405 and those that are", async (method, path, allow) => {
     const answer = await acme.api.send(method, path);
     expectProblem(answer, 405, "method_not_allowed");

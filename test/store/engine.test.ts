@@ -3,6 +3,7 @@
 
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
+import { copyFileSync } from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { IdSource, idOfSeq } from "../../src/base/id.ts";
@@ -143,6 +144,24 @@ test("the write-ahead log stays short while each group is as large as a group ge
     }
     opened.engine.close();
     expect(Math.max(...uncopied)).toBeLessThan(4_096);
+  }));
+
+test("a start after a crash copies the log into the file before anything is written behind it", () =>
+  withTempDir((dir) => {
+    const [before, after] = [path.join(dir, "before.db"), path.join(dir, "after.db")];
+    const opened = open(before, 1_000);
+    const org = createOrganization(opened.engine);
+    const { seq } = ingest(opened, org);
+    for (const end of ["", "-wal"]) copyFileSync(before + end, after + end);
+    expect(walFrames(before)).toBeGreaterThan(0);
+    const again = open(after, 1_000);
+    expect(walFrames(after)).toBe(0);
+    again.engine.close();
+    opened.engine.close();
+    const db = openReader(after);
+    const left = db.query<{ seq: number }, []>("SELECT seq FROM events").all();
+    expect(left).toEqual([{ seq }]);
+    db.close();
   }));
 
 /** Frames that are not in the database file yet. */

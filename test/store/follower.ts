@@ -24,8 +24,9 @@ export class Follower {
     for (const endpoint of reads.openEndpoints()) this.#open(endpoint);
   }
 
-  hear({ due, waiting, endpoints, sealed }: CommitNotice): void {
+  hear({ due, waiting, endpoints, aged, sealed }: CommitNotice): void {
     for (const endpoint of endpoints) this.#refresh(endpoint);
+    for (const endpoint of aged) this.#reopen(endpoint);
     for (let i = 0; i < due.length; i += 2) this.#hold(due[i + 1] ?? 0, due[i] ?? 0, ageKey(due[i] ?? 0));
     for (let i = 0; i < waiting.length; i += 2) this.#onDisk(waiting[i + 1] ?? 0, waiting[i] ?? 0);
     this.seal(sealed);
@@ -84,12 +85,19 @@ export class Follower {
 
   #refresh(endpoint: number): void {
     const lane = this.#lane(endpoint);
-    const wasOpen = lane.open;
     lane.open = this.#reads.target(endpoint)?.open ?? false;
     if (!lane.open) {
       lane.held.clear();
       lane.disk.clear();
-    } else if (!wasOpen) this.#open(endpoint);
+    } else this.#open(endpoint); // open before too: it may have been closed and opened since it heard
+  }
+
+  #reopen(endpoint: number): void {
+    const lane = this.#lane(endpoint);
+    lane.held.clear();
+    lane.disk.clear();
+    lane.open = this.#reads.target(endpoint)?.open ?? false;
+    this.#open(endpoint);
   }
 
   #open(endpoint: number): void {

@@ -46,7 +46,8 @@ function worldOf(dir: string, settings: Partial<EndpointSettings>) {
   const db = openReader(file);
   const reads = new DueReads(db, createSecretBox([]));
   return {
-    ...{ engine, org, endpoint, id },
+    ...{ engine, ids: opened.ids, org, endpoint, id },
+    parcel: (event: number) => reads.parcel(event, endpoint),
     dueAt: (event: number) => reads.dueAt(event, endpoint),
     pausedUntil: () => reads.target(endpoint)?.health.pausedUntilMs,
     failures: () => reads.target(endpoint)?.health.failures,
@@ -135,6 +136,35 @@ describe.each([
       expect(pausedUntil()).toBe(LATER_MS);
     }));
 });
+
+describe("a delivery that was put back while its attempt was in flight", () => {
+  test.each(["retry", "dead_letter", "gone"] as const)(
+    "waits in its new round, with the schedule from its start, when that attempt fails (%s)",
+    (outcome) =>
+      withEndpoint({}, ({ engine, org, endpoint, ingest: put, fail, dueAt, parcel }) => {
+        const [first] = put(1);
+        const event = first?.seq ?? 0;
+        fail(event);
+        run(engine, { op: "retryDelivery", org, endpoint, event });
+        fail(event, { outcome, round: 0, dueAtMs: outcome === "retry" ? LATER_MS : null });
+        expect(dueAt(event)).toBe(ageKey(event));
+        expect(parcel(event)).toMatchObject({ attempts: 2, attempts_before: 2 });
+        fail(event, { outcome: "dead_letter", round: 2, dueAtMs: null });
+        expect(dueAt(event)).toBeNull();
+      }),
+  );
+});
+
+test("an ordered endpoint goes on pausing when an older event is acknowledged that stands behind, for its deliver_at", () =>
+  withEndpoint({ ordered: true }, ({ engine, ids, org, fail, pausedUntil, ingest: put }) => {
+    const { seq, id } = ids.next(Date.now());
+    const rest = { op: "ingest", org, type: "t", dedupId: null, payload: "1" } as const;
+    run(engine, { ...rest, seq, id, appearAtMs: LATER_MS });
+    const [second] = put(1);
+    fail(second?.seq ?? 0, { health: PAUSED });
+    run(engine, { op: "ack", org, ids: [id] });
+    expect(pausedUntil()).toBe(LATER_MS);
+  }));
 
 describe("an endpoint that was enabled", () => {
   test("is healthy, also when a failure from before is settled after that", () =>

@@ -1,13 +1,16 @@
 import { Database } from "bun:sqlite";
 import { expect, test } from "bun:test";
-import { readdirSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { is } from "drizzle-orm";
 import { getTableConfig, SQLiteTable } from "drizzle-orm/sqlite-core";
 import { freshSchema } from "../../scripts/schema.ts";
 import { openEngine } from "../../src/store/sqlite/engine.ts";
-import { migrate, migrations } from "../../src/store/sqlite/migrate.ts";
+import { type Migration, migrate, migrations } from "../../src/store/sqlite/migrate.ts";
+import { openWriter } from "../../src/store/sqlite/pragma.ts";
 import * as schema from "../../src/store/sqlite/schema.ts";
+import { copyFixture } from "../help/fixture.ts";
+import { mountSmallDisk } from "../help/small_disk.ts";
 import { withTempDir } from "../help/temp.ts";
 
 const OPTIONS = { durability: "full", encryptionKeys: [] } as const;
@@ -86,6 +89,78 @@ test("a step that fails leaves the database at the step before", () => {
   expect(() => migrate(db)).toThrow();
   expect(db.query("PRAGMA user_version").get()).toEqual({ user_version: 0 });
   expect(db.query("SELECT name FROM sqlite_schema").all()).toEqual([{ name: "events" }]);
+});
+
+const LARGE = "CREATE TABLE large (data BLOB); INSERT INTO large VALUES (zeroblob(8000000));";
+const ADDED = "CREATE TABLE added (a INTEGER); ALTER TABLE organizations ADD COLUMN later TEXT;";
+
+/** Steps behind the released ones. */
+function withSteps(...texts: readonly string[]): readonly Migration[] {
+  const first = migrations.length + 1;
+  return [...migrations, ...texts.map((sql, i) => ({ number: first + i, name: `step ${first + i}`, sql }))];
+}
+
+/** Opens the file as a start does, and migrates; the bytes of the file after it, and what was thrown. */
+function migrateFile(file: string, steps: readonly Migration[], prepare = "PRAGMA cache_size = 10") {
+  const db = openWriter(file, "full");
+  db.run(prepare); // a small cache: pages of the transaction go to the log before it is rolled back
+  try {
+    migrate(db, steps);
+    return { thrown: null, bytes: null };
+  } catch (error) {
+    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    return { thrown: String(error), bytes: readFileSync(file) };
+  } finally {
+    db.close();
+  }
+}
+
+const failing: [name: string, texts: string[], said: RegExp][] = [
+  ["the first of two", [`${LARGE} CREATE TABLE marks (x)`, ADDED], /already exists/],
+  ["the second of two", [`${LARGE} ${ADDED}`, "DROP TABLE leases; SELECT * FROM nowhere"], /nowhere/],
+  [
+    "one that leaves keys without their organization",
+    [ADDED, "DELETE FROM organizations"],
+    /without their parents/,
+  ],
+];
+test.each(failing)(
+  "when a step fails (%s), the file of before is there byte for byte",
+  (_name, texts, said) =>
+    withTempDir((dir) => {
+      const file = path.join(dir, "triggers.db");
+      copyFixture("0001", file);
+      migrateFile(file, migrations);
+      const before = readFileSync(file);
+      const { thrown, bytes } = migrateFile(file, withSteps(...texts));
+      expect(thrown).toMatch(said);
+      expect(bytes?.equals(before)).toBe(true);
+      const again = openEngine(file, OPTIONS);
+      if (again.kind !== "opened") throw new Error(again.detail);
+      again.engine.close();
+    }),
+);
+
+test("when the disk is full in the middle of a step, nothing of it is done, and it is done when there is room", () => {
+  const disk = mountSmallDisk(6);
+  if (disk === null) return;
+  try {
+    const file = path.join(disk.dir, "triggers.db");
+    copyFixture("0001", file);
+    const before = readFileSync(file);
+    const steps = withSteps(ADDED, LARGE);
+    const { thrown, bytes } = migrateFile(file, steps);
+    expect(thrown).toContain("full");
+    expect(bytes?.equals(before)).toBe(true);
+    Bun.spawnSync(["mount", "-o", "remount,size=60m", disk.dir]);
+    expect(migrateFile(file, steps).thrown).toBe(null);
+    const db = new Database(file, { readonly: true });
+    expect(db.query("PRAGMA user_version").get()).toEqual({ user_version: steps.length });
+    expect(db.query("SELECT length(data) AS n FROM large").get()).toEqual({ n: 8_000_000 });
+    db.close();
+  } finally {
+    disk.stop();
+  }
 });
 
 test("opening twice migrates once", () =>

@@ -193,8 +193,9 @@ export class Model {
     const endpoint = this.endpoints.find((one) => one.endpoint === op.endpoint);
     if (endpoint) settleHealth(endpoint, op);
     const delivery = this.deliveryOf(op.event, op.endpoint);
+    const isOfOldRound = delivery?.state === "waiting" && delivery.before !== op.round;
     if (delivery) settleDelivery(delivery, op);
-    if (endpoint && op.outcome === "retry" && delivery?.state !== "waiting") {
+    if (endpoint && op.outcome === "retry" && (delivery?.state !== "waiting" || isOfOldRound)) {
       this.#unpause(endpoint, op.event);
     }
   }
@@ -221,7 +222,7 @@ export class Model {
     for (const delivery of event.deliveries.values()) {
       if (delivery.state !== "waiting") continue;
       Object.assign(delivery, { state: "cancelled", due: null });
-      this.#unpause(delivery.endpoint, event.seq);
+      if (delivery.attempts > delivery.before) this.#unpause(delivery.endpoint, event.seq);
     }
   }
 
@@ -251,11 +252,13 @@ function settleHealth(endpoint: ModelEndpoint, { health, hopeless, outcome }: Se
 
 function settleDelivery(delivery: ModelDelivery, op: SettleOp): void {
   const { endpoint, event } = delivery;
+  const isOfOldRound = delivery.state === "waiting" && delivery.before !== op.round;
   delivery.attempts++;
   delivery.results.push(op);
   if (op.outcome === "delivered") Object.assign(delivery, { state: "delivered", due: null });
   if (delivery.state !== "waiting") return;
-  if (op.outcome === "dead_letter") Object.assign(delivery, { state: "dead_letter", due: null });
+  if (isOfOldRound) delivery.before++;
+  else if (op.outcome === "dead_letter") Object.assign(delivery, { state: "dead_letter", due: null });
   else if (endpoint.ordered) delivery.due = ageKey(event.seq);
   else if (op.dueAtMs !== null) Object.assign(delivery, { due: op.dueAtMs, ageJob: 0 });
 }

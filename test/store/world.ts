@@ -97,8 +97,12 @@ export class World {
     const pair = this.#any(this.#pairs, step.pick);
     if (!pair) return;
     const endpoint = this.model.endpoints.find((one) => one.endpoint === pair.endpoint);
+    // As it was sent: in the round that there is, or before somebody put it back.
+    const before = this.model.deliveryOf(pair.event, pair.endpoint)?.before ?? 0;
+    const round = step.stale ? before - 1 : before;
     const op = settleOp({
       ...pair,
+      round,
       outcome: step.outcome,
       startedAtMs: this.#counter++,
       dueAtMs: step.outcome === "retry" ? this.#nowMs + step.dueMs : null,
@@ -107,7 +111,8 @@ export class World {
     });
     this.#commit(op);
     this.model.settle(op);
-    this.#follower.settled(op, endpoint?.ordered ?? false);
+    // What was put back, it has heard of by then.
+    if (!step.stale) this.#follower.settled(op, endpoint?.ordered ?? false);
   }
 
   ack({ pick }: StepOf<"ack">): void {
@@ -459,4 +464,4 @@ export class World {
   }
 }
 
-const NOTHING = { due: [], waiting: [], later: [], endpoints: [], healed: [], unpaused: [] };
+const NOTHING = { due: [], waiting: [], later: [], endpoints: [], aged: [], healed: [], unpaused: [] };

@@ -80,6 +80,7 @@ export function settleOp(changes: Partial<SettleOp> & Pick<SettleOp, "event" | "
   const delivered = changes.outcome === "delivered";
   return {
     op: "settle",
+    round: 0,
     outcome: "retry",
     startedAtMs: 0,
     durationMs: 1,

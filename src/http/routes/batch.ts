@@ -29,7 +29,7 @@ import { operation } from "../operation.ts";
 import { HttpProblem, invalid, type ProblemCode } from "../problem.ts";
 import { batchTooMany, RATE_HEADERS, rateHeaders, withHeaders } from "../rate.ts";
 import { hook } from "../route.ts";
-import { refusedProblem } from "../stored.ts";
+import { refusedProblem, requireRoom } from "../stored.ts";
 
 const send = operation({
   id: "sendEvents",
@@ -75,6 +75,7 @@ async function sendEvents(deps: Deps, call: Call<typeof send>): Promise<Answer> 
   const limit = organization.rateLimitPerMinute;
   let items: readonly Item[];
   try {
+    requireRoom(store);
     items = await readItems(request, call.nowMs);
   } catch (error) {
     throw withHeaders(error, rateHeaders(eventLimiter.take(org, limit, 0, performance.now())));

@@ -16,7 +16,7 @@ import { operation } from "../operation.ts";
 import { HttpProblem } from "../problem.ts";
 import { RATE_HEADERS, rateHeaders, tooMany, withHeaders } from "../rate.ts";
 import { hook } from "../route.ts";
-import { refusedProblem, stored, timed } from "../stored.ts";
+import { refusedProblem, requireRoom, stored, timed } from "../stored.ts";
 
 /** Room for type, dedup_id and white space beside the largest payload. */
 const BODY_BYTES_MAX = 2 * PAYLOAD_BYTES_MAX;
@@ -37,7 +37,11 @@ const send = operation({
     "`source` and `id` make the dedup id, `data` is the payload; other attributes are accepted and not stored.",
   access: "publish",
   headers: {
-    "Idempotency-Key": ["Stands in for `dedup_id`, when the body has none.", "order-1042-created"],
+    "Idempotency-Key": [
+      "Stands in for `dedup_id`, when the body has none.",
+      "order-1042-created",
+      "^[\\x20-\\x7e]{1,255}$",
+    ],
     "ce-specversion": ["Of a CloudEvent in binary mode, with `ce-id`, `ce-source` and `ce-type`.", "1.0"],
     "ce-id": ["Of a CloudEvent in binary mode.", "A234-1234-1234"],
     "ce-source": ["Of a CloudEvent in binary mode.", "https://example.com/orders"],
@@ -123,6 +127,7 @@ async function sendEvent(deps: Deps, call: Call<typeof send>): Promise<Answer> {
   const limit = organization.rateLimitPerMinute;
   let event: EventInput;
   try {
+    requireRoom(store);
     event = await readEvent(call.request, call.nowMs);
   } catch (error) {
     // A refusal carries the rate limit's headers too. Now, not when the request came: a slow body must not set

@@ -56,12 +56,25 @@ export function healthRoutes(kit: Kit, { store, deliveryLagSeconds, version, sta
     .get(
       "/health/ready",
       kit.handle(ready, async () => {
+        // Nobody sends events to a server that is not ready: somebody has to find out that it is again.
+        if (store.stats().writeFailure !== null) await store.tryWrite();
         const reasons = failedChecks(store.stats(), await deliveryLagSeconds());
         if (reasons.length > 0) throw new HttpProblem("not_ready", { extra: { reasons } });
         return json(200, { status: "ready", checks });
       }),
       hook(ready),
     );
+}
+
+/** In words of ours, by SQLite's result code. The log has its own. */
+function causeOf(failure: string): string {
+  const causes = [
+    [/^SQLITE_FULL/, "there is no space left on the disk"],
+    [/^SQLITE_READONLY/, "the file or its file system is read-only"],
+    [/^SQLITE_(IOERR|CANTOPEN)/, "the disk or its file system reports an error"],
+    [/^SQLITE_(BUSY|LOCKED)/, "another process holds the database"],
+  ] as const;
+  return causes.find(([code]) => code.test(failure))?.[1] ?? "the log tells why";
 }
 
 type Reason = { readonly check: ReadinessCheck; readonly detail: string };
@@ -71,7 +84,7 @@ export function failedChecks(stats: StoreStats, deliveryLagSeconds: number): Rea
   const reasons: Reason[] = [];
   const fail = (check: ReadinessCheck, detail: string) => reasons.push({ check, detail });
   if (stats.writeFailure !== null)
-    fail("database_writable", "The last write to the database failed; see the log.");
+    fail("database_writable", `The last write to the database failed: ${causeOf(stats.writeFailure)}.`);
   if (stats.freeDiskBytes < FREE_DISK_BYTES_MIN) {
     const freeMiB = Math.floor(stats.freeDiskBytes / MEBIBYTE);
     fail("disk_space", `${freeMiB} MiB are free, ${FREE_DISK_BYTES_MIN / MEBIBYTE} are needed.`);

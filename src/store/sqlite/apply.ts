@@ -35,6 +35,7 @@ import {
 import { prepareCreateReplay, prepareReplayStep, prepareRetryDelivery } from "./requeue.ts";
 import { prepareAppearStep } from "./scheduled.ts";
 import { prepareSettle } from "./settle.ts";
+import { prepareTryWrite } from "./try_write.ts";
 
 /** Returns `apply(op)`; it throws only on SQLite errors and defects, and then the group is rolled back. */
 export function prepareApply(ctx: Context): (op: Op) => OpResult {
@@ -71,6 +72,7 @@ export function prepareApply(ctx: Context): (op: Op) => OpResult {
     eraseStep: prepareEraseStep(ctx),
     endErase: prepareEndErase(ctx),
     noteExport: () => null,
+    tryWrite: prepareTryWrite(ctx),
   };
   const audit = prepareAudit(ctx);
   const { ingest, settle } = handlers;

@@ -6,6 +6,7 @@ export class Effects {
   due: number[] = [];
   waiting: number[] = [];
   endpoints: number[] = [];
+  aged: number[] = [];
   healed: number[] = [];
   unpaused: number[] = [];
   /** Waiting deliveries with a time: event, endpoint, due_at, event, endpoint, due_at, ... */
@@ -20,12 +21,12 @@ export class Effects {
 
   /** Worth telling the delivery thread. */
   get any(): boolean {
-    const { due, waiting, later, endpoints, healed, unpaused } = this;
-    return [due, waiting, later, endpoints, healed, unpaused].some((list) => list.length > 0);
+    const { due, waiting, later, endpoints, aged, healed, unpaused } = this;
+    return [due, waiting, later, endpoints, aged, healed, unpaused].some((list) => list.length > 0);
   }
 
   notice(sealed: number): CommitNotice {
-    const { due, waiting, later, endpoints, healed, unpaused } = this;
-    return { due, waiting, later, endpoints, healed, unpaused, sealed };
+    const { due, waiting, later, endpoints, aged, healed, unpaused } = this;
+    return { due, waiting, later, endpoints, aged, healed, unpaused, sealed };
   }
 }

@@ -69,7 +69,7 @@ export function prepareAgeStep(ctx: Context) {
     // A row that was moved went to a smaller key: the walk does not meet it again.
     if (last && rows.length === looksMax) return { next: { dueAt: last.due_at, event: last.event } };
     finish.run(endpoint);
-    ctx.effects.endpoints.push(endpoint);
+    ctx.effects.aged.push(endpoint);
     return { next: null };
   };
 }

@@ -6,7 +6,7 @@ import { SQLiteError } from "bun:sqlite";
 import { firstSeqOfMs } from "../../base/id.ts";
 import { createSecretBox, type SecretBox } from "../../base/secret_box.ts";
 import { prepareApply } from "./apply.ts";
-import { prepareCheckpoint, prepareScrub } from "./checkpoint.ts";
+import { type LargeLog, prepareCheckpoint, prepareScrub } from "./checkpoint.ts";
 import { type Context, type IndexName, indexNames } from "./context.ts";
 import { Dedup, type DedupOptions } from "./dedup.ts";
 import { Effects } from "./effects.ts";
@@ -17,6 +17,10 @@ import { followClock, resealSecrets } from "./on_open.ts";
 import type { CommitNotice, Op, OpFailure, OpResult } from "./op.ts";
 import { BUSY_MS, type Durability, openWriter } from "./pragma.ts";
 import { markName, prepareMark, prepareSeals, SEAL_EVENTS, type Seal } from "./seal.ts";
+import { TRIED_MARK } from "./try_write.ts";
+
+/** The writer cannot go on, and neither can the process: it is started anew, and reads back what is really on disk. */
+class WriterDefeat extends Error {}
 
 export type Opened =
   | { readonly kind: "opened"; readonly engine: Engine; readonly lastSeq: number }
@@ -29,7 +33,12 @@ export type EngineOptions = {
   /** How long the tail may grow before it is sealed. */
   readonly sealEvents?: number;
   readonly dedup?: DedupOptions;
+  /** Absent: the engine copies its write-ahead log itself, however long it is. */
+  readonly largeLog?: LargeLog;
 };
+
+/** A stop waits so long for somebody who reads (a backup, Litestream); then the log stays, and is read at the next start. */
+const CLOSE_WAIT_MS = 500;
 
 /** Opens, migrates and warms the database file. */
 export function openEngine(file: string, options: EngineOptions): Opened {
@@ -39,6 +48,7 @@ export function openEngine(file: string, options: EngineOptions): Opened {
     const migrated = migrate(db);
     if (migrated.kind === "too_new") throw new StartRefusal(tooNew(file, migrated));
     addMarks(db);
+    copyLog(db);
     const box = createSecretBox(options.encryptionKeys);
     const resealed = resealSecrets(db, box);
     if (resealed.kind === "wrong_key") throw new StartRefusal(wrongKey(options.encryptionKeys.length > 0));
@@ -66,12 +76,25 @@ function wrongKey(given: boolean): string {
     : "The signing secrets in the database are sealed, and ENCRYPTION_KEY is not set: start with the key that sealed them.";
 }
 
+/**
+ * After a crash the WAL is read back from the page cache. What a failed fsync left there may not be on the disk, and all
+ * that comes behind it in the log would be lost with the power: so it is copied and synced before the log goes on.
+ */
+function copyLog(db: Context["db"]): void {
+  try {
+    db.run("PRAGMA wal_checkpoint(PASSIVE)");
+  } catch (error) {
+    if (codeOf(error) !== "SQLITE_FULL") throw error; // then nothing is committed behind it either
+  }
+}
+
 function addMarks(db: Context["db"]): void {
   const add = db.prepare<void, [string, number]>("INSERT OR IGNORE INTO marks (name, value) VALUES (?, ?)");
   for (const index of indexNames) add.run(markName(index), firstSeqOfMs(0));
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
   add.run("delivery_clock", 0);
   add.run("appeared", 0);
+  add.run(TRIED_MARK, 0);
 }
 
 /** The results in the order of the ops; `notice`: what the delivery thread should hear of, if anything. */
@@ -96,6 +119,8 @@ export class Engine {
   /** Events above the mark of each index. */
   readonly #tail: Record<IndexName, number>;
   #lastSeq: number;
+  /** Something was committed without an fsync, and none came since. */
+  #isUnsynced = false;
   /** The last pause was used for sealing. */
   #hasSealed = false;
 
@@ -106,7 +131,8 @@ export class Engine {
       durability,
       sealEvents = SEAL_EVENTS,
       dedup: dedupOptions,
-    }: Pick<EngineOptions, "durability" | "sealEvents" | "dedup">,
+      largeLog,
+    }: Pick<EngineOptions, "durability" | "sealEvents" | "dedup" | "largeLog">,
   ) {
     this.#durability = durability;
     this.#sealEvents = sealEvents;
@@ -114,7 +140,7 @@ export class Engine {
     const markOf = (name: string) => mark.get(name)?.value ?? 0;
     const sealed = eachIndex((index) => markOf(markName(index)));
     const dedup = new Dedup(db, markOf("dedup_seed"), dedupOptions);
-    this.#checkpoint = prepareCheckpoint(db, BUSY_MS);
+    this.#checkpoint = prepareCheckpoint(db, BUSY_MS, largeLog);
     this.#scrub = prepareScrub(db, BUSY_MS);
     this.#ctx = {
       db,
@@ -162,9 +188,11 @@ export class Engine {
       for (const index of indexNames) this.#tail[index] += effects.inserted;
       this.#lastSeq = Math.max(this.#lastSeq, effects.lastSeq);
       if (effects.erased) this.#ctx.scrubbed = false;
+      if (effects.inserted > 0) this.#isUnsynced = false;
       const notice = effects.any ? effects.notice(this.sealedDue) : null;
       return { results, notice, readable: [...new Set(effects.readable)] };
     } catch (error) {
+      this.#checkDefeat(error);
       const failure = failureOf(error);
       if (failure.failed === "defect" && ops.length > 1) return this.#commitOneByOne(ops);
       return { results: ops.map(() => failure), notice: null, readable: [] };
@@ -199,6 +227,7 @@ export class Engine {
       this.#hasSealed = true;
       return seal.index === "due";
     } catch (error) {
+      this.#checkDefeat(error);
       // A full disk: the tail stays longer and the WAL stays, both correct; the next group tries again.
       if (failureOf(error).failed === "defect") throw error;
       return false;
@@ -220,9 +249,26 @@ export class Engine {
         this.#mark(index, last);
       }),
     );
+    this.#isUnsynced = this.#durability === "full";
     committed(last);
     this.#ctx.sealed[index] = last;
     this.#tail[index] = 0;
+  }
+
+  /**
+   * After a failed fsync the kernel holds the pages for written, and the next fsync succeeds without them. A refused
+   * group is no harm: the next one is written over it, and synced. But what a seal committed before, unsynced, would stay
+   * a hole in the log, and the power would take all that was accepted behind it. A corrupt file is not written to either.
+   */
+  #checkDefeat(error: unknown): void {
+    const code = codeOf(error);
+    if (code === "SQLITE_IOERR_FSYNC" && this.#isUnsynced) {
+      throw new WriterDefeat("The disk failed to sync the write-ahead log, and parts of it may be lost.");
+    }
+    if (/^SQLITE_(CORRUPT|NOTADB)/.test(code)) {
+      const told = error instanceof Error ? error.message : code;
+      throw new WriterDefeat(`The database file is corrupt (${code}: ${told}): restore a backup.`);
+    }
   }
 
   #withoutSync(work: () => void): void {
@@ -245,10 +291,15 @@ export class Engine {
     }
   }
 
-  /** Checkpoints everything into the database file and closes it. */
+  /** Checkpoints everything into the database file and closes it; on a full disk, the WAL stays for the next start. */
   close(): void {
     const { db } = this.#ctx;
-    db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    db.run(`PRAGMA busy_timeout = ${CLOSE_WAIT_MS}`);
+    try {
+      db.run("PRAGMA wal_checkpoint(TRUNCATE)");
+    } catch (error) {
+      if (failureOf(error).failed === "defect") throw error;
+    }
     db.close(false);
   }
 
@@ -283,6 +334,10 @@ function maxSeq(db: Context["db"]): number | null {
   return db.query<{ seq: number | null }, []>("SELECT max(seq) AS seq FROM events").get()?.seq ?? null;
 }
 
+function codeOf(error: unknown): string {
+  return error instanceof SQLiteError ? (error.code ?? "") : "";
+}
+
 /** SQLite's result codes that tell of the disk and not of us: nothing was stored, and it may pass. */
 const storageCodes = /^SQLITE_(FULL|IOERR|READONLY|CANTOPEN|BUSY|LOCKED|NOMEM|PERM|AUTH)/;
 
@@ -300,6 +355,7 @@ function mergeNotices(notices: readonly CommitNotice[], sealed: number): CommitN
     waiting: notices.flatMap((notice) => notice.waiting),
     later: notices.flatMap((notice) => notice.later),
     endpoints: notices.flatMap((notice) => notice.endpoints),
+    aged: notices.flatMap((notice) => notice.aged),
     healed: notices.flatMap((notice) => notice.healed),
     unpaused: notices.flatMap((notice) => notice.unpaused),
     sealed,

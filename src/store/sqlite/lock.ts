@@ -2,7 +2,7 @@
 // it when the process dies, however it dies; server.json only tells people and the command line who holds it.
 
 import { Database, SQLiteError } from "bun:sqlite";
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import path from "node:path";
 
 /** What server.json says. `url` is null until the server listens. */
@@ -14,15 +14,19 @@ export type Lock = {
   release(): void;
 };
 
+/** `doctor` looks whether the lock is held, and has it for a moment itself. */
+const LOOK_MS = 200;
+
 export type Locked =
   | { readonly kind: "locked"; readonly lock: Lock }
   | { readonly kind: "refused"; readonly detail: string };
 
 /** Takes the data directory for this process; makes the directory when it is not there. */
 export function lockDataDir(dataDir: string): Locked {
-  mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  makeDurably(path.resolve(dataDir));
   const db = new Database(path.join(dataDir, "triggers.lock"), { create: true });
   try {
+    db.run(`PRAGMA busy_timeout = ${LOOK_MS}`);
     db.run("BEGIN EXCLUSIVE");
   } catch (error) {
     db.close();
@@ -46,6 +50,20 @@ export function lockDataDir(dataDir: string): Locked {
       },
     },
   };
+}
+
+/**
+ * A new directory's name is on disk when the directory that it stands in is synced: else a power cut takes the name, and
+ * with it all that was fsynced inside. (SQLite syncs the directory of its own files.)
+ */
+function makeDurably(dataDir: string): void {
+  const first = mkdirSync(dataDir, { recursive: true, mode: 0o700 });
+  if (first === undefined) return;
+  for (let made = dataDir; made.startsWith(first); made = path.dirname(made)) {
+    const parent = openSync(path.dirname(made), "r");
+    fsyncSync(parent);
+    closeSync(parent);
+  }
 }
 
 function refusal(dataDir: string): Locked {

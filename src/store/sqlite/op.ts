@@ -18,7 +18,8 @@ export type IngestOp = {
 };
 
 /**
- * The result of one attempt. `dueAtMs` is the next try's, of a retry only. `health`: the endpoint's after it, when it
+ * The result of one attempt. `round`: the attempts made before its round, as it was sent; a retry or a replay begins
+ * another. `dueAtMs` is the next try's, of a retry only. `health`: the endpoint's after it, when it
  * changed (failures in a row, the first of them, paused until); `hopeless`: it is to be disabled for that. `clockMs` is
  * the delivery thread's clock, by which its times are.
  */
@@ -26,6 +27,7 @@ export type SettleOp = {
   readonly op: "settle";
   readonly event: number;
   readonly endpoint: number;
+  readonly round: number;
   readonly outcome: "delivered" | "retry" | "dead_letter" | "gone";
   readonly startedAtMs: number;
   readonly durationMs: number;
@@ -131,6 +133,7 @@ type RareWrite =
   | ({ readonly op: "ackLease" } & LeasePart)
   | ({ readonly op: "releaseLease"; readonly delayMs: number; readonly pauseId: string } & LeasePart)
   | { readonly op: "extendLease"; readonly org: number; readonly leaseId: string; readonly leaseMs: number }
+  | { readonly op: "tryWrite" }
   | { readonly op: "appearStep"; readonly eventsMax: number }
   | { readonly op: "cancelStep"; readonly endpoint: number; readonly deliveriesMax: number }
   | { readonly op: "ack"; readonly org: number; readonly ids: readonly string[] }
@@ -231,6 +234,8 @@ export type CommitNotice = {
   readonly later: readonly number[];
   /** Endpoints that were changed, disabled, enabled or deleted: read again. */
   readonly endpoints: readonly number[];
+  /** Endpoints of which all that waits has been put in the order of age: read again, with all that waits. */
+  readonly aged: readonly number[];
   /** Endpoints whose failures were forgotten. */
   readonly healed: readonly number[];
   /** Ordered endpoints whose next delivery was taken away: the pause was for that one. */

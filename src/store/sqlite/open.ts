@@ -4,6 +4,7 @@ import path from "node:path";
 import { IdSource } from "../../base/id.ts";
 import { listen } from "../../base/thread.ts";
 import { type Lock, lockDataDir } from "./lock.ts";
+import { LogCopier } from "./log_copier.ts";
 import { type Durability, openReader } from "./pragma.ts";
 import type { SqliteStore } from "./sqlite_store.ts";
 import { Writer } from "./writer.ts";
@@ -16,6 +17,8 @@ export type StoreOptions = {
   readonly queuedMax: number;
   /** Starts the writer thread; called once the data directory is ours. */
   readonly startWriterThread: () => Worker;
+  /** Starts a thread for a write-ahead log that has grown long. */
+  readonly startCheckpointThread: () => Worker;
   /** One end of the channel between the writer and the delivery thread; null when nothing is delivered. */
   readonly deliveryPort: MessagePort | null;
 };
@@ -37,7 +40,7 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
     locked.lock.release();
     return ready;
   }
-  const writer = new Writer(thread, options.queuedMax);
+  const writer = new Writer(thread, options.queuedMax, new LogCopier(file, options.startCheckpointThread));
   const ids = new IdSource(ready.lastSeq);
   const { SqliteStore } = await code;
   const store = new SqliteStore(file, openReader(file), writer, options.queuedMax, ids);

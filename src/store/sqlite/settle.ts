@@ -1,5 +1,6 @@
 // Records one attempt, moves its delivery along the state machine, and keeps its endpoint's health. A delivery that was
 // cancelled, or settled twice after a crash, keeps its state: a late failure undoes nothing, a late success is recorded.
+// One that was put back while it was in flight has begun another round, of which a failure of the old one uses up nothing.
 
 import type { Changes } from "bun:sqlite";
 import type { DisabledReason } from "../../wire/tiers.ts";
@@ -14,7 +15,14 @@ import { prepareUnpause } from "./unpause.ts";
 /** Kept of one delivery: retries and replays by hand have no end. */
 const ATTEMPTS_KEPT = 100;
 
-type Row = { state: number; attempts: number; due_at: number | null; org: number; ordered: number };
+type Row = {
+  state: number;
+  attempts: number;
+  attempts_before: number;
+  due_at: number | null;
+  org: number;
+  ordered: number;
+};
 
 export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const indexStatus = prepareIndexStatus(ctx);
@@ -22,11 +30,14 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const settleEndpoint = prepareSettleEndpoint(ctx);
   const unpause = prepareUnpause(ctx);
   const find = ctx.db.prepare<Row, [number, number]>(
-    `SELECT d.state, d.attempts, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
+    `SELECT d.state, d.attempts, d.attempts_before, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
      JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = +? AND d.endpoint = +?`,
   );
-  const update = ctx.db.prepare<void, [number, number, number | null, number, number, number, number]>(
-    `UPDATE deliveries SET state = ?, attempts = ?, due_at = ?, queued = ?, updated_at = ?
+  const update = ctx.db.prepare<
+    void,
+    [number, number, number, number | null, number, number, number, number]
+  >(
+    `UPDATE deliveries SET state = ?, attempts = ?, attempts_before = ?, due_at = ?, queued = ?, updated_at = ?
      WHERE event = +? AND endpoint = +?`,
   );
 
@@ -34,28 +45,33 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
     settleEndpoint(op);
     const row = find.get(op.event, op.endpoint);
     // Acknowledged or deleted while it was in flight: there is no retry to pause for.
-    if (op.outcome === "retry" && row?.state !== state.waiting) unpause(op.endpoint, op.event);
+    const isOfOldRound = row?.state === state.waiting && row.attempts_before !== op.round;
+    if (op.outcome === "retry" && (row?.state !== state.waiting || isOfOldRound))
+      unpause(op.endpoint, op.event);
     if (!row) return 0; // deleted, erased or pruned meanwhile: nobody is left to tell
     const attempt = row.attempts + 1;
     insertAttempt(op, attempt);
-    const next = nextState(row.state, op);
+    const next = nextState(row.state, op, isOfOldRound);
     const waits = next === state.waiting;
-    const dueAt = waits ? nextDueAt(op, row) : null;
+    const dueAt = waits ? nextDueAt(op, row, isOfOldRound) : null;
     const queued = waits && op.event <= ctx.sealed.due ? 1 : 0;
-    update.run(next, attempt, dueAt, queued, ctx.nowMs, op.event, op.endpoint);
+    const before = row.attempts_before + (isOfOldRound ? 1 : 0);
+    update.run(next, attempt, before, dueAt, queued, ctx.nowMs, op.event, op.endpoint);
     indexStatus(row.org, op.event);
     return 0;
   };
 }
 
-function nextState(from: number, { outcome }: SettleOp): number {
+function nextState(from: number, { outcome }: SettleOp, isOfOldRound: boolean): number {
   if (outcome === "delivered") return state.delivered;
+  if (isOfOldRound) return state.waiting;
   if (from !== state.waiting) return from;
   return outcome === "dead_letter" ? state.deadLetter : state.waiting;
 }
 
 /** On an ordered endpoint it keeps its place in line, and the endpoint pauses instead; after 410 it is held in its place. */
-function nextDueAt(op: SettleOp, { due_at, ordered }: Row): number {
+function nextDueAt(op: SettleOp, { due_at, ordered }: Row, isOfOldRound: boolean): number {
+  if (isOfOldRound && due_at !== null) return due_at;
   if (ordered !== 0) return ageKey(op.event);
   return op.dueAtMs ?? due_at ?? ageKey(op.event);
 }

@@ -212,6 +212,10 @@ export class SqliteStore implements Store {
     return this.#write({ op: "noteExport", org, by });
   }
 
+  tryWrite(): Promise<Written<null>> {
+    return this.#write({ op: "tryWrite" });
+  }
+
   async putDefaultEndpoint(
     org: number,
     input: { url: string; signingSecret: string },
@@ -398,6 +402,10 @@ export class SqliteStore implements Store {
     return exportLines(org, this.#admin, this.#inbox);
   }
 
+  isOverloaded(): boolean {
+    return !this.#writer.hasRoom(1);
+  }
+
   stats(): StoreStats {
     const disk = statfsSync(path.dirname(this.#file));
     const nowMs = Date.now();
@@ -418,6 +426,11 @@ export class SqliteStore implements Store {
   /** Called with the duration of each transaction of the writer. */
   set onCommit(onCommit: (commitMs: number) => void) {
     this.#writer.onCommit = onCommit;
+  }
+
+  /** Called with why writes fail when they begin to, and with null when they work again. */
+  set onWriteFailure(onFailure: (reason: string | null) => void) {
+    this.#writer.onFailure = onFailure;
   }
 
   /** Writes what waits, checkpoints and closes. */

@@ -12,7 +12,8 @@ export function prepareUnpause(ctx: Context): (endpoint: number, event: number) 
     `UPDATE endpoints SET paused_until = NULL
      WHERE endpoint = +?1 AND ordered = 1 AND failures < ?2 AND paused_until IS NOT NULL
        AND NOT EXISTS (SELECT 1 FROM deliveries WHERE endpoint = +?1 AND queued = 1 AND (due_at, event) < (?3, ?4))
-       AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event > ?5 AND event < ?4 AND endpoint = +?1 AND state = 0)`,
+       AND NOT EXISTS (SELECT 1 FROM deliveries WHERE event > ?5 AND event < ?4 AND endpoint = +?1 AND state = 0
+         AND NOT EXISTS (SELECT 1 FROM scheduled s WHERE s.event = deliveries.event))`,
   );
   return (endpoint, event) => {
     const { changes } = unpause.run(endpoint, BREAKER_FAILURES, ageKey(event), event, ctx.sealed.due);

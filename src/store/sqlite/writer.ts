@@ -5,10 +5,17 @@
 
 import { type Channel, listen } from "../../base/thread.ts";
 import type { Refused } from "../store.ts";
+import type { LogCopier } from "./log_copier.ts";
+import { LARGE_LOG, LOG_COPIED } from "./log_words.ts";
 import { encodeOps, isFailure, type Op, type OpResult, type ToMain } from "./op.ts";
 
 /** A string costs 5-10 us to send and to take, so not one per op (32: 65 us of processor time a request; 8: 86; 1: 92). */
 const SEND_OPS = 32;
+/**
+ * Of payloads that wait or are being written, beyond which events are refused as overloaded, however few they are:
+ * 10 000 of the largest would be 2.6 GB, and each is held several times over on its way.
+ */
+const QUEUED_CHARACTERS_MAX = 64 * 1024 * 1024;
 
 type Entry = {
   readonly op: Op;
@@ -19,23 +26,31 @@ type Entry = {
 export class Writer {
   readonly #port: Channel;
   readonly #queuedMax: number;
+  readonly #copier: LogCopier;
   #waiting: Entry[] = [];
   /** In the order sent, which is the order of the answers. */
   readonly #sent: Entry[][] = [];
   #queued = 0;
+  #queuedCharacters = 0;
   #scheduled = false;
   #closed: (() => void) | null = null;
   /** Told the duration of each transaction. */
   onCommit: (commitMs: number) => void = () => {};
   /** Told which organizations' consumers have something to read besides the events that were stored. */
   onReadable: (org: number) => void = () => {};
+  /** Told why writes fail when they begin to, and null when they work again. */
+  onFailure: (reason: string | null) => void = () => {};
   /** Why the last group failed, null while writes work. */
   failure: string | null = null;
 
-  /** @param queuedMax ops waiting or being written, beyond which a new one is refused as overloaded */
-  constructor(port: Channel, queuedMax: number) {
+  /**
+   * @param queuedMax ops waiting or being written, beyond which a new one is refused as overloaded
+   * @param copier what the writer leaves to it: a log that has grown long
+   */
+  constructor(port: Channel, queuedMax: number, copier: LogCopier) {
     this.#port = port;
     this.#queuedMax = queuedMax;
+    this.#copier = copier;
     listen(port, (text: string) => this.#receive(text));
   }
 
@@ -44,12 +59,18 @@ export class Writer {
     return this.#queued;
   }
 
+  /** Whether so many ops would be taken now. */
+  hasRoom(ops: number): boolean {
+    if (this.#closed || this.#queued + ops > this.#queuedMax) return false;
+    return this.#queuedCharacters < QUEUED_CHARACTERS_MAX;
+  }
+
   /**
    * Queues one op. The promise settles after its commit with the op's own result, or tells that nothing was
    * stored; it rejects on a defect of ours.
    */
   write(op: Op): Promise<OpResult | Refused> {
-    if (this.queued >= this.#queuedMax || this.#closed) return Promise.resolve(overloaded);
+    if (!this.hasRoom(1)) return Promise.resolve(overloaded);
     const result = this.#push(op);
     if (this.#sent.length === 0 || this.#waiting.length >= SEND_OPS) this.#send();
     else this.#sendSoon();
@@ -58,7 +79,7 @@ export class Writer {
 
   /** Queues ops that are to be in one transaction, in their order. All are refused, or none for want of room. */
   writeAll(ops: readonly Op[]): Promise<readonly (OpResult | Refused)[] | Refused> {
-    if (this.queued + ops.length > this.#queuedMax || this.#closed) return Promise.resolve(overloaded);
+    if (!this.hasRoom(ops.length)) return Promise.resolve(overloaded);
     this.#send(); // what waits goes before, in a string of its own
     const results = ops.map((op) => this.#push(op));
     this.#send();
@@ -69,13 +90,25 @@ export class Writer {
   close(): Promise<void> {
     return new Promise((resolve) => {
       this.#closed = resolve;
-      if (this.queued === 0) this.#port.postMessage("close");
+      if (this.queued === 0) void this.#finish();
     });
+  }
+
+  /** The last checkpoint is the writer's: no other thread may be at it. */
+  async #finish(): Promise<void> {
+    await this.#copier.stop();
+    this.#port.postMessage("close");
+  }
+
+  async #copyLog(): Promise<void> {
+    await this.#copier.copy();
+    if (!this.#closed) this.#port.postMessage(LOG_COPIED);
   }
 
   #push(op: Op): Promise<OpResult | Refused> {
     return new Promise((resolve, reject) => {
       this.#queued++;
+      this.#queuedCharacters += charactersOf(op);
       this.#waiting.push({ op, resolve, reject });
     });
   }
@@ -103,6 +136,10 @@ export class Writer {
       this.#closed?.();
       return;
     }
+    if (text === LARGE_LOG) {
+      void this.#copyLog();
+      return;
+    }
     const { replies, commitMs, readable } = JSON.parse(text) as ToMain;
     let ops = 0;
     for (const results of replies) {
@@ -113,13 +150,14 @@ export class Writer {
     this.#queued -= ops;
     this.onCommit(commitMs);
     for (const org of readable) this.onReadable(org);
-    if (this.#closed && this.queued === 0) this.#port.postMessage("close");
+    if (this.#closed && this.queued === 0) void this.#finish();
   }
 
   #settle(entries: readonly Entry[], results: readonly OpResult[]): void {
     let failure: string | null = null;
     entries.forEach((entry, i) => {
       const result = results[i];
+      this.#queuedCharacters -= charactersOf(entry.op);
       if (!isFailure(result)) entry.resolve(result);
       else if (result.failed === "defect") entry.reject(new Error(result.reason));
       else {
@@ -127,8 +165,15 @@ export class Writer {
         entry.resolve({ kind: "unavailable", reason: result.reason } satisfies Refused);
       }
     });
+    const isNews = (failure === null) !== (this.failure === null);
     this.failure = failure;
+    if (isNews) this.onFailure(failure);
   }
+}
+
+/** What an op weighs in the queue: of events their payloads, and of all else nothing. */
+function charactersOf(op: Op): number {
+  return op.op === "ingest" ? op.payload.length : 0;
 }
 
 const overloaded: Refused = { kind: "overloaded" };
