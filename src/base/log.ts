@@ -3,7 +3,7 @@
 // buffered, no timer runs, and any thread may have a log of its own. Secrets are taken out of the finished line,
 // so it does not matter by which way they came in: fields, child fields, an error's own properties, a message.
 import { isatty } from "node:tty";
-import type { Logger } from "pino";
+import pino, { type Logger } from "pino";
 import { writeWhole } from "./stdout.ts";
 
 /** pino's way of calling: `log.info({ event_id }, "event stored")`, fields in snake_case. */
@@ -15,34 +15,11 @@ export interface LogOptions {
   readonly format: "json" | "pretty" | null;
 }
 
-/**
- * Makes a log. `write` takes one finished line, its line feed included; by default it goes to standard output. pino is
- * loaded for the first line: 15 ms and 2 MB that a thread with nothing to say does not spend.
- */
+/** Makes a log. `write` takes one finished line, its line feed included; by default it goes to standard output. */
 export function createLog(
   options: LogOptions,
   write: (line: string) => unknown = (line) => writeWhole(1, line),
 ): Log {
-  let made: Logger | null = null;
-  const log = () => {
-    made ??= createLogger(options, write);
-    return made;
-  };
-  const level =
-    (name: "debug" | "info" | "warn" | "error") =>
-    (...args: Parameters<Logger["info"]>) =>
-      log()[name](...args);
-  return {
-    debug: level("debug"),
-    info: level("info"),
-    warn: level("warn"),
-    error: level("error"),
-    child: (...args: Parameters<Logger["child"]>) => log().child(...args),
-  } as Log;
-}
-
-function createLogger(options: LogOptions, write: (line: string) => unknown): Logger {
-  const pino = require("pino") as typeof import("pino");
   const pretty = isPretty(options.format) ? createPretty() : null;
   const settings = {
     level: options.level,
@@ -58,6 +35,7 @@ function createLogger(options: LogOptions, write: (line: string) => unknown): Lo
   });
 }
 
+/** Loaded only where it is used: not in a server that writes JSON. */
 function createPretty() {
   const { prettyFactory } = require("pino-pretty") as typeof import("pino-pretty");
   return prettyFactory(prettyOptions());

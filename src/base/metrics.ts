@@ -3,6 +3,7 @@
 // half of them are constants, and the event loop's lag comes out as 9e12.
 
 import { readdirSync } from "node:fs";
+import AggregatorRegistry from "prom-client/lib/cluster.js";
 import Counter from "prom-client/lib/counter.js";
 import Gauge from "prom-client/lib/gauge.js";
 import Registry from "prom-client/lib/registry.js";
@@ -205,7 +206,6 @@ function openFds(): number {
 
 /** Prometheus text of several registries, each as `registry.getMetricsAsJSON()` gave it; equal series are summed. */
 export async function mergeMetrics(registries: readonly unknown[]): Promise<string> {
-  const { default: AggregatorRegistry } = await import("prom-client/lib/cluster.js");
   return await AggregatorRegistry.aggregate(registries as object[]).metrics();
 }
 
