@@ -158,7 +158,8 @@ test("a full disk is 503 storage_unavailable, reads go on, and it recovers by it
   expect((await server.api().get("/health/live")).status).toBe(200);
   const ready = await server.api().get("/health/ready");
   expect(ready.status).toBe(503);
-  expect(ready.body.reasons.map((one: { check: string }) => one.check)).toContain("database_writable");
+  // A smaller write may still find room: what is always told is that there is none to speak of.
+  expect(ready.body.reasons.map((one: { check: string }) => one.check)).toContain("disk_space");
   Bun.spawnSync(["rm", filler]);
   const after = await eventually(
     () => api.post("/api/events", { type: "t", payload }),
