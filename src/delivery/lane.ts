@@ -106,11 +106,7 @@ export class Lane {
 
   /** Reads again where to send and how, and, when the lane has just opened, what waits. */
   refresh(sealed: number, nowMs: number): void {
-    const before = this.#target;
-    this.#target = this.#reads.target(this.endpoint);
-    if (!this.open) this.#forget();
-    else if (!before?.open) this.#readAll(sealed, nowMs);
-    if (before?.url !== this.#target?.url) this.#window = WINDOW_START;
+    this.#renew(sealed, nowMs, false);
   }
 
   /**
@@ -118,9 +114,15 @@ export class Lane {
    * notice comes, and by then it can be open again.
    */
   reopen(sealed: number, nowMs: number): void {
-    this.refresh(sealed, nowMs);
-    this.#forget();
-    if (this.open) this.#readAll(sealed, nowMs);
+    this.#renew(sealed, nowMs, true);
+  }
+
+  #renew(sealed: number, nowMs: number, isMoved: boolean): void {
+    const before = this.#target;
+    this.#target = this.#reads.target(this.endpoint);
+    if (!this.open || isMoved) this.#forget();
+    if (this.open && (isMoved || !before?.open)) this.#readAll(sealed, nowMs);
+    if (before?.url !== this.#target?.url) this.#window = WINDOW_START;
   }
 
   #forget(): void {

@@ -2,7 +2,7 @@
 // writes are loops of short ones (long_writes.ts).
 
 import type { Database } from "bun:sqlite";
-import { statfsSync, statSync } from "node:fs";
+import { statfsSync } from "node:fs";
 import path from "node:path";
 import { type IdSource, msOfSeq } from "../../base/id.ts";
 import type { Tier } from "../../wire/tiers.ts";
@@ -41,6 +41,7 @@ import type {
 } from "../store.ts";
 import { Appearances } from "./appearances.ts";
 import { BY_SERVER } from "./audit.ts";
+import { sizeOf } from "./database_file.ts";
 import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
 import type { LeasedSeqs } from "./leases.ts";
@@ -415,9 +416,9 @@ export class SqliteStore implements Store {
       maxQueuedEvents: this.#queuedMax,
       deliveriesDue: backlog.due,
       oldestDueSeconds: backlog.oldestDueMs === null ? 0 : Math.max(0, nowMs - backlog.oldestDueMs) / 1000,
-      databaseBytes: bytesOf(this.#file),
+      databaseBytes: sizeOf(this.#file) ?? 0,
       databaseFreeBytes: freeBytes(this.#db),
-      walBytes: bytesOf(`${this.#file}-wal`),
+      walBytes: sizeOf(`${this.#file}-wal`) ?? 0,
       writeFailure: this.#writer.failure,
       freeDiskBytes: disk.bavail * disk.bsize,
     };
@@ -467,8 +468,4 @@ export class SqliteStore implements Store {
     const result = await this.#writer.write(op);
     return isRefused(result) ? result : { kind: "done", value: result as T };
   }
-}
-
-function bytesOf(file: string): number {
-  return statSync(file, { throwIfNoEntry: false })?.size ?? 0;
 }
