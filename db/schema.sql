@@ -54,7 +54,9 @@ CREATE TABLE endpoints (
   aging INTEGER NOT NULL DEFAULT 0, -- 1: what waits is being put in the order of age, and nothing is sent
   failures INTEGER NOT NULL DEFAULT 0, -- in a row
   failing_since INTEGER, -- the first of them
-  paused_until INTEGER -- nothing is sent before: an open breaker's next probe, a Retry-After, an ordered retry
+  paused_until INTEGER, -- nothing is sent before: an open breaker's next probe, a Retry-After
+  held_until INTEGER, -- nothing is sent to an ordered one before: the retry of held_for, which keeps its place in line
+  held_for INTEGER
 ) STRICT;
 
 CREATE UNIQUE INDEX endpoints_name ON endpoints (org, name) WHERE deleted_at IS NULL AND name IS NOT NULL;

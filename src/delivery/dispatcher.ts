@@ -59,9 +59,9 @@ export class Dispatcher {
   }
 
   /** The writer committed something that concerns deliveries. */
-  notice({ due, waiting, later, endpoints, aged, healed, unpaused, sealed }: CommitNotice): void {
+  notice({ due, waiting, later, endpoints, aged, healed, unheld, sealed }: CommitNotice): void {
     for (const endpoint of healed) this.#lane(endpoint).heal();
-    for (const endpoint of unpaused) this.#lane(endpoint).unpause();
+    for (const endpoint of unheld) this.#lane(endpoint).readHold();
     for (const endpoint of endpoints) this.#lane(endpoint).refresh(this.#sealed, steadyNowMs());
     for (const endpoint of aged) this.#lane(endpoint).reopen(this.#sealed, steadyNowMs());
     for (let i = 0; i < due.length; i += 2) {
@@ -81,8 +81,7 @@ export class Dispatcher {
       lane.waitsOnDisk(event, ageKey(event));
       this.#isReady(lane);
     }
-    for (const endpoint of [...healed, ...unpaused, ...endpoints, ...aged])
-      this.#isReady(this.#lane(endpoint));
+    for (const endpoint of [...healed, ...unheld, ...endpoints, ...aged]) this.#isReady(this.#lane(endpoint));
     this.#seal(sealed);
     this.#pump();
   }
@@ -228,8 +227,9 @@ export class Dispatcher {
   #settled(op: SettleOp, sealed: number): void {
     const lane = this.#lane(op.endpoint);
     if (op.outcome === "retry") {
-      const dueAt = lane.target?.ordered ? ageKey(op.event) : (op.dueAtMs ?? ageKey(op.event));
-      this.#waits(lane, op.event, dueAt, sealed);
+      // Only the disk knows its place: whether the endpoint was ordered by then, whether it still waits at all.
+      const dueAt = this.#reads.dueAt(op.event, op.endpoint);
+      if (dueAt !== null) this.#waits(lane, op.event, dueAt, sealed);
     }
     // After that: what was put back in the same commit is read from disk here, and wins.
     lane.settled(op.event);

@@ -1,6 +1,7 @@
 // One endpoint's lane: what waits for it, the longest due first, and how much may be in flight. Memory holds only the
 // unsealed tail and one batch from disk; the rest waits in the due index, however long the backlog. A lane may send
-// when it is open, not paused (breaker, Retry-After, an ordered retry), within its rate, and has room in flight.
+// when it is open, not paused (breaker, Retry-After) or held (for the retry of an ordered endpoint), within its rate,
+// and has room in flight.
 
 import { dueMs } from "../store/sqlite/due.ts";
 import type { SettleOp } from "../store/sqlite/op.ts";
@@ -46,6 +47,8 @@ export class Lane {
   /** False: what was in flight when it was healed may have written its failure after that. */
   #isHealthOnDisk = true;
   #nextByRateMs = 0;
+  /** As it is on disk: only what settles there knows whether the retry that it is for is still wanted. */
+  #heldUntilMs = 0;
   /** Since when it can send at all: what waited before is no fault of this process. */
   #openSinceMs: number;
 
@@ -57,6 +60,7 @@ export class Lane {
     this.#timed = new Line(endpoint, reads, TIMED, isHeld);
     this.#target = reads.target(endpoint);
     this.#health = this.#target?.health ?? HEALTHY;
+    this.#heldUntilMs = this.#target?.heldUntilMs ?? 0;
     this.#openSinceMs = nowMs;
   }
 
@@ -120,6 +124,7 @@ export class Lane {
   #renew(sealed: number, nowMs: number, isMoved: boolean): void {
     const before = this.#target;
     this.#target = this.#reads.target(this.endpoint);
+    this.#heldUntilMs = this.#target?.heldUntilMs ?? 0;
     if (!this.open || isMoved) this.#forget();
     if (this.open && (isMoved || !before?.open)) this.#readAll(sealed, nowMs);
     if (before?.url !== this.#target?.url) this.#window = WINDOW_START;
@@ -146,9 +151,9 @@ export class Lane {
     this.#window = WINDOW_START;
   }
 
-  /** What it paused for is gone. */
-  unpause(): void {
-    this.#health = { ...this.#health, pausedUntilMs: null };
+  /** Looks up until when it is held. */
+  readHold(): void {
+    this.#heldUntilMs = this.#reads.heldUntilMs(this.endpoint) ?? 0;
   }
 
   /** Looks up what is the first to wait in the due index. */
@@ -198,7 +203,6 @@ export class Lane {
     this.#window = ok ? Math.min(WINDOW_MAX_ANY, this.#window + 1) : Math.max(1, this.#window >> 1);
     const before = this.#health;
     this.#health = ok ? HEALTHY : afterFailure(before, nowMs, askedMs, random);
-    if (this.#target?.ordered && op.outcome === "retry") this.#pauseUntil(op.dueAtMs ?? 0);
     if (ok && before.failures === 0 && before.pausedUntilMs === null && this.#isHealthOnDisk) return op;
     this.#isHealthOnDisk = true;
     const { failures, failingSinceMs, pausedUntilMs } = this.#health;
@@ -209,6 +213,7 @@ export class Lane {
   /** Settled on disk, or found not to wait any more. */
   settled(event: number): void {
     this.#taken.delete(event);
+    if (this.#target?.ordered) this.readHold();
     if (!this.#again.delete(event)) return;
     const dueAt = this.#reads.dueAt(event, this.endpoint);
     if (dueAt !== null) this.hold(event, dueAt);
@@ -223,15 +228,10 @@ export class Lane {
     this.settled(event);
   }
 
-  #pauseUntil(untilMs: number): void {
-    const pausedUntilMs = Math.max(untilMs, this.#health.pausedUntilMs ?? 0);
-    this.#health = { ...this.#health, pausedUntilMs };
-  }
-
   /** Nothing may be sent before. */
   #gateMs(): number {
     const byRate = this.#target?.rateLimitPerSecond ? this.#nextByRateMs : 0;
-    return Math.max(this.#health.pausedUntilMs ?? 0, byRate);
+    return Math.max(this.#health.pausedUntilMs ?? 0, this.#heldUntilMs, byRate);
   }
 
   #longestDue(nowMs: number): Waiting | null {

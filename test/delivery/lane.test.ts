@@ -127,7 +127,7 @@ class Sending {
     const due = this.#events
       .filter(({ seq }) => seq > before)
       .flatMap(({ seq }) => [seq, this.#endpoint.endpoint]);
-    const nothing = { waiting: [], later: [], endpoints: [], aged: [], healed: [], unpaused: [] };
+    const nothing = { waiting: [], later: [], endpoints: [], aged: [], healed: [], unheld: [] };
     const sealed = this.#opened.engine.sealedDue;
     this.#tell(() => this.#hear({ due, ...nothing, sealed }));
   }
@@ -183,14 +183,15 @@ class Sending {
     );
     const sealed = this.#opened.engine.sealedDue;
     this.#tell(() => {
-      if (outcome === "retry") this.#waitsAgain(event, dueAtMs ?? 0, sealed);
+      if (outcome === "retry") this.#waitsAgain(event, sealed);
       this.#lane.settled(event);
     });
   }
 
   /** Told while it still counts as taken: if it was put back meanwhile, what the disk says is what counts. */
-  #waitsAgain(event: number, dueAtMs: number, sealed: number): void {
-    const due = this.#settings.ordered ? ageKey(event) : dueAtMs;
+  #waitsAgain(event: number, sealed: number): void {
+    const due = this.#reads.dueAt(event, this.#endpoint.endpoint);
+    if (due === null) return;
     if (event > sealed) this.#lane.hold(event, due);
     else this.#lane.waitsOnDisk(event, due);
   }
@@ -199,7 +200,7 @@ class Sending {
     this.#hearAll();
     for (let i = 0; i < count; i++) {
       const closed = this.#reads.target(this.#endpoint.endpoint);
-      const pausedUntilMs = closed?.health.pausedUntilMs ?? 0;
+      const pausedUntilMs = Math.max(closed?.health.pausedUntilMs ?? 0, closed?.heldUntilMs ?? 0);
       const line = this.#line();
       const event = this.#lane.take(this.#nowMs);
       if (event === null) {
@@ -272,9 +273,9 @@ class Sending {
   }
 
   /** As the dispatcher does. */
-  #hear({ due, waiting, endpoints, aged, healed, unpaused }: CommitNotice): void {
+  #hear({ due, waiting, endpoints, aged, healed, unheld }: CommitNotice): void {
     if (healed.length > 0) this.#lane.heal();
-    if (unpaused.length > 0) this.#lane.unpause();
+    if (unheld.length > 0) this.#lane.readHold();
     if (endpoints.length > 0) this.#lane.refresh(this.#sealed, this.#nowMs);
     if (aged.length > 0) this.#lane.reopen(this.#sealed, this.#nowMs);
     for (let i = 0; i < due.length; i += 2) this.#lane.hold(due[i] ?? 0, ageKey(due[i] ?? 0));

@@ -5,6 +5,7 @@ import type { Database } from "bun:sqlite";
 import { seqOfId } from "../../src/base/id.ts";
 import type { Attempt } from "../../src/delivery/send.ts";
 import { dueMs } from "../../src/store/sqlite/due.ts";
+import { PAUSED_UNTIL_SQL } from "../../src/store/sqlite/hold.ts";
 import type { Op, SettleOp } from "../../src/store/sqlite/op.ts";
 import { BREAKER_FAILURES } from "../../src/webhook/breaker.ts";
 import type { AttemptOutcome } from "../../src/webhook/verdict.ts";
@@ -335,7 +336,12 @@ export class DeliveryRules {
   /** Who was first in the line of an ordered endpoint may be gone, and its pause with it. */
   #lineMoved(): void {
     for (const { endpoint, ordered } of this.#reads.open.all()) {
-      if (ordered !== 0) this.#lane(endpoint).movedMs = this.#now;
+      if (ordered === 0) continue;
+      const lane = this.#lane(endpoint);
+      lane.movedMs = this.#now;
+      // Made ordered with several in flight, it is held for the longest of their retries, and for no other once that goes.
+      const held = [...lane.pairs.values()].filter((pair) => pair.notBeforeMs > this.#time.steadyMs);
+      if (held.length > 1) for (const pair of held) pair.notBeforeMs = 0;
     }
   }
 
@@ -384,7 +390,7 @@ function isBefore(other: Row, row: Row): boolean {
 }
 
 const ENDPOINT = `SELECT endpoint, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed, max_in_flight,
-  rate_limit_per_second, ordered, failures, paused_until FROM endpoints`;
+  rate_limit_per_second, ordered, failures, ${PAUSED_UNTIL_SQL} AS paused_until FROM endpoints`;
 const OPEN = "disabled_at IS NULL AND deleted_at IS NULL AND aging = 0";
 
 function prepareReads(db: Database) {

@@ -14,6 +14,8 @@ export class LeaseRules {
   leased = 0;
   /** Leases by their id: until when, of the wall clock. */
   readonly untilMs = new Map<string, number>();
+  /** What was released for later is back then, of the wall clock. */
+  pausedUntilMs = 0;
   readonly #time: VirtualTime;
   readonly #ledger: Ledger;
   readonly #report: (problem: string) => void;
@@ -77,6 +79,7 @@ export class LeaseRules {
     }
     // What was free before is not paused: then there is no such lease, and the pause binds nobody.
     if (op.delayMs > 0) this.untilMs.set(op.pauseId, 0);
+    this.pausedUntilMs = Math.max(this.pausedUntilMs, this.#time.wallMs + op.delayMs);
   }
 
   #idsOf(lease: string): readonly string[] {

@@ -181,8 +181,9 @@ class Life {
   /** Whatever nobody acknowledged and nobody took comes back, each event once. */
   #checkLeases(): void {
     const { db, store } = this.#system;
-    // By the wall clock: set back, it makes leases longer.
-    const lastMs = Math.max(this.#time.wallMs, ...this.#leases.untilMs.values());
+    // By the wall clock: set back, it makes leases longer, and what was released for later comes back later.
+    const { pausedUntilMs, untilMs } = this.#leases;
+    const lastMs = Math.max(this.#time.wallMs, pausedUntilMs, ...untilMs.values());
     this.#time.pass(2 * HOUR_MS + lastMs - this.#time.wallMs);
     const expected = new Set(
       db

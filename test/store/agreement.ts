@@ -22,6 +22,7 @@ import {
   type ModelEvent,
   matches,
   nextAttemptMs,
+  pausedUntil,
   statusOf,
 } from "./model.ts";
 import type { World } from "./world.ts";
@@ -236,7 +237,7 @@ function checkEndpointsOf({ model }: World, reads: DeliveryReads, event: ModelEv
     if (!one) throw new Error("told of an endpoint that is none of the model's");
     expectSame(delivery?.status, row && statusOf(row));
     expectAlike(endpoint, {
-      ...{ failures: one.failures, failingSinceMs: one.failingSince, pausedUntilMs: one.pausedUntil },
+      ...{ failures: one.failures, failingSinceMs: one.failingSince, pausedUntilMs: pausedUntil(one) },
       ...{ eventTypes: one.patterns, ordered: one.ordered, url: one.url, disabledReason: one.disabled },
     });
     if (one.aging) continue;

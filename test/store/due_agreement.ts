@@ -60,9 +60,10 @@ function walk(reads: DueReads, endpoint: number): readonly Waiting[] {
 function checkTarget(world: World, reads: DueReads, endpoint: ModelEndpoint): void {
   const open = endpoint.disabled === null && !endpoint.deleted && !endpoint.aging;
   const { failures, failingSince: failingSinceMs, pausedUntil: pausedUntilMs } = endpoint;
-  const { id, url, ordered } = endpoint;
+  const { id, url, ordered, heldUntil: heldUntilMs } = endpoint;
   const health = { failures, failingSinceMs, pausedUntilMs };
-  if (!endpoint.deleted) expectAlike(reads.target(endpoint.endpoint), { id, url, ordered, open, health });
+  if (!endpoint.deleted)
+    expectAlike(reads.target(endpoint.endpoint), { id, url, ordered, open, health, heldUntilMs });
   expectSame(
     reads.openEndpoints().includes(endpoint.endpoint),
     endpoint.disabled === null && !endpoint.deleted,

@@ -1,5 +1,5 @@
 // What comes between two steps, or after somebody decided otherwise: results of attempts that were in flight, seals
-// between the steps of a long write, decisions about a delivery that its endpoint pauses for.
+// between the steps of a long write, decisions about a delivery that its endpoint is held for.
 
 import { describe, expect, test } from "bun:test";
 import path from "node:path";
@@ -22,8 +22,8 @@ import {
 } from "./writing.ts";
 
 const LATER_MS = Date.now() + 5 * 3_600_000;
-/** After its first failure, until the retry of what it was sent. */
-const PAUSED: SettleOp["health"] = [1, 1000, LATER_MS];
+/** After its first failure. */
+const FAILED: SettleOp["health"] = [1, 1000, null];
 
 /** An engine, one endpoint, and what the delivery thread reads of it. */
 async function withEndpoint(
@@ -50,6 +50,7 @@ function worldOf(dir: string, settings: Partial<EndpointSettings>) {
     parcel: (event: number) => reads.parcel(event, endpoint),
     dueAt: (event: number) => reads.dueAt(event, endpoint),
     pausedUntil: () => reads.target(endpoint)?.health.pausedUntilMs,
+    heldUntil: () => reads.target(endpoint)?.heldUntilMs,
     failures: () => reads.target(endpoint)?.health.failures,
     ingest: (count: number) => Array.from({ length: count }, () => ingest(opened, org)),
     fail: (event: number, changes: Partial<SettleOp> = {}) =>
@@ -64,76 +65,90 @@ function worldOf(dir: string, settings: Partial<EndpointSettings>) {
 describe.each([
   ["sealed", true],
   ["not sealed yet", false],
-])("an ordered endpoint that pauses for the retry of its first delivery (%s)", (_, sealed) => {
-  const withPaused = (
+])("an ordered endpoint that is held for the retry of its first delivery (%s)", (_, sealed) => {
+  const withHeld = (
     work: (world: ReturnType<typeof worldOf>, events: { seq: number; id: string }[]) => void,
   ) =>
     withEndpoint({ ordered: true }, (world) => {
       const events = world.ingest(3);
       if (sealed) sealAll(world.engine);
-      world.fail(events[0]?.seq ?? 0, { health: PAUSED });
-      expect(world.pausedUntil()).toBe(LATER_MS);
+      world.fail(events[0]?.seq ?? 0, { health: FAILED });
+      expect(world.heldUntil()).toBe(LATER_MS);
       work(world, events);
     });
 
   test.each(["ack", "delete"] as const)("goes on with the next once that one is gone (%s)", (how) =>
-    withPaused(({ engine, org, endpoint, pausedUntil }, [first]) => {
+    withHeld(({ engine, org, endpoint, heldUntil }, [first]) => {
       const id = first?.id ?? "";
       const { notice } = commit(
         engine,
         how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvents", org, ids: [id] },
       );
-      expect(pausedUntil()).toBeNull();
-      expect(notice?.unpaused).toEqual([endpoint]);
+      expect(heldUntil()).toBeNull();
+      expect(notice?.unheld).toEqual([endpoint]);
     }),
   );
 
-  test.each(["ack", "delete"] as const)("goes on pausing when another one is gone (%s)", (how) =>
-    withPaused(({ engine, org, pausedUntil }, events) => {
+  test.each(["ack", "delete"] as const)("stays held when another one is gone (%s)", (how) =>
+    withHeld(({ engine, org, heldUntil }, events) => {
       for (const { id } of events.slice(1)) {
         const { notice } = commit(
           engine,
           how === "ack" ? { op: "ack", org, ids: [id] } : { op: "deleteEvents", org, ids: [id] },
         );
-        expect(notice?.unpaused ?? []).toEqual([]);
+        expect(notice?.unheld ?? []).toEqual([]);
       }
-      expect(pausedUntil()).toBe(LATER_MS);
+      expect(heldUntil()).toBe(LATER_MS);
     }),
   );
 
   test("sends it at once when somebody asks for a retry of it, and not when of a later one", () =>
-    withPaused(({ engine, org, endpoint, pausedUntil }, [first, second]) => {
+    withHeld(({ engine, org, endpoint, heldUntil }, [first, second]) => {
       run(engine, { op: "retryDelivery", org, endpoint, event: second?.seq ?? 0 });
-      expect(pausedUntil()).toBe(LATER_MS);
+      expect(heldUntil()).toBe(LATER_MS);
       run(engine, { op: "retryDelivery", org, endpoint, event: first?.seq ?? 0 });
-      expect(pausedUntil()).toBeNull();
+      expect(heldUntil()).toBeNull();
     }));
 
-  test("does not pause when it was acknowledged while its attempt was in flight", () =>
-    withEndpoint({ ordered: true }, ({ engine, org, endpoint, ingest: put, fail, pausedUntil }) => {
+  test("is not held when it was acknowledged while its attempt was in flight", () =>
+    withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, heldUntil }) => {
       const [first] = put(2);
       if (sealed) sealAll(engine);
       run(engine, { op: "ack", org, ids: [first?.id ?? ""] });
-      const { notice } = fail(first?.seq ?? 0, { health: PAUSED });
-      expect(pausedUntil()).toBeNull();
-      expect(notice?.unpaused).toEqual([endpoint]);
+      fail(first?.seq ?? 0, { health: FAILED });
+      expect(heldUntil()).toBeNull();
     }));
 
-  test("does not pause when it was deleted while its attempt was in flight", () =>
-    withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, pausedUntil }) => {
+  test("is not held when it was deleted while its attempt was in flight", () =>
+    withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, heldUntil }) => {
       const [first] = put(2);
       if (sealed) sealAll(engine);
       run(engine, { op: "deleteEvents", org, ids: [first?.id ?? ""] });
-      fail(first?.seq ?? 0, { health: PAUSED });
-      expect(pausedUntil()).toBeNull();
+      fail(first?.seq ?? 0, { health: FAILED });
+      expect(heldUntil()).toBeNull();
     }));
 
-  test("keeps the pause of an open breaker, whatever becomes of the delivery", () =>
-    withPaused(({ engine, org, endpoint, fail, pausedUntil }, [first]) => {
-      fail(first?.seq ?? 0, { health: [10, 1000, LATER_MS] });
-      run(engine, { op: "retryDelivery", org, endpoint, event: first?.seq ?? 0 });
+  test("stays held for one that failed when an older one is acknowledged, and when that one's own attempt fails", () =>
+    withEndpoint({ ordered: true }, ({ engine, org, ingest: put, fail, heldUntil }) => {
+      // Both were in flight when the endpoint was made ordered.
+      const [first, second] = put(2);
+      if (sealed) sealAll(engine);
+      fail(second?.seq ?? 0, { health: FAILED });
       run(engine, { op: "ack", org, ids: [first?.id ?? ""] });
-      expect(pausedUntil()).toBe(LATER_MS);
+      expect(heldUntil()).toBe(LATER_MS);
+      fail(first?.seq ?? 0, { health: [2, 1000, null] });
+      expect(heldUntil()).toBe(LATER_MS);
+    }));
+
+  test("keeps the pause of an open breaker, and one that a receiver asked for, whatever becomes of the delivery", () =>
+    withHeld(({ engine, org, endpoint, fail, heldUntil, pausedUntil }, [first]) => {
+      for (const failures of [2, 10]) {
+        fail(first?.seq ?? 0, { health: [failures, 1000, LATER_MS - 1] });
+        run(engine, { op: "retryDelivery", org, endpoint, event: first?.seq ?? 0 });
+        expect([heldUntil(), pausedUntil()]).toEqual([null, LATER_MS - 1]);
+      }
+      run(engine, { op: "ack", org, ids: [first?.id ?? ""] });
+      expect(pausedUntil()).toBe(LATER_MS - 1);
     }));
 });
 
@@ -155,15 +170,15 @@ describe("a delivery that was put back while its attempt was in flight", () => {
   );
 });
 
-test("an ordered endpoint goes on pausing when an older event is acknowledged that stands behind, for its deliver_at", () =>
-  withEndpoint({ ordered: true }, ({ engine, ids, org, fail, pausedUntil, ingest: put }) => {
+test("an ordered endpoint stays held when an older event is acknowledged that stands behind, for its deliver_at", () =>
+  withEndpoint({ ordered: true }, ({ engine, ids, org, fail, heldUntil, ingest: put }) => {
     const { seq, id } = ids.next(Date.now());
     const rest = { op: "ingest", org, type: "t", dedupId: null, payload: "1" } as const;
     run(engine, { ...rest, seq, id, appearAtMs: LATER_MS });
     const [second] = put(1);
-    fail(second?.seq ?? 0, { health: PAUSED });
+    fail(second?.seq ?? 0, { health: FAILED });
     run(engine, { op: "ack", org, ids: [id] });
-    expect(pausedUntil()).toBe(LATER_MS);
+    expect(heldUntil()).toBe(LATER_MS);
   }));
 
 describe("an endpoint that was enabled", () => {

@@ -18,6 +18,8 @@ export type ModelEndpoint = {
   failures: number;
   failingSince: number | null;
   pausedUntil: number | null;
+  heldFor: number | null;
+  heldUntil: number | null;
 };
 
 export type ModelDelivery = {
@@ -81,9 +83,14 @@ export function waitsSomewhere({ deliveries }: ModelEvent): boolean {
   return [...deliveries.values()].some(({ state }) => state === "waiting");
 }
 
+/** Nothing is sent before, as people are told it. */
+export function pausedUntil({ pausedUntil, heldUntil }: ModelEndpoint): number | null {
+  return Math.max(pausedUntil ?? 0, heldUntil ?? 0) || null;
+}
+
 /** When people are told that the next attempt is. */
 export function nextAttemptMs({ due, endpoint }: ModelDelivery): number | null {
-  return due === null ? null : Math.max(dueMs(due), endpoint.pausedUntil ?? 0);
+  return due === null ? null : Math.max(dueMs(due), pausedUntil(endpoint) ?? 0);
 }
 
 export class Model {
@@ -120,7 +127,8 @@ export class Model {
   ): ModelEndpoint {
     const endpoint = {
       ...{ endpoint: row.endpoint, id: row.id, org: row.org, url: row.url, ordered, patterns: ["*"] },
-      ...{ disabled: null, deleted: false, aging: false, failures: 0, failingSince: null, pausedUntil: null },
+      ...{ disabled: null, deleted: false, aging: false, failures: 0 },
+      ...{ failingSince: null, pausedUntil: null, heldFor: null, heldUntil: null },
     };
     this.endpoints.push(endpoint);
     return endpoint;
@@ -151,7 +159,7 @@ export class Model {
 
   retry(delivery: ModelDelivery): void {
     this.queue(delivery.event, delivery.endpoint);
-    this.#unpause(delivery.endpoint, delivery.event.seq);
+    letGo(delivery.endpoint, delivery.event.seq, Number.POSITIVE_INFINITY);
   }
 
   ack(event: ModelEvent): void {
@@ -187,16 +195,18 @@ export class Model {
 
   heal(endpoint: ModelEndpoint): void {
     Object.assign(endpoint, { failures: 0, failingSince: null, pausedUntil: null });
+    Object.assign(endpoint, { heldFor: null, heldUntil: null });
   }
 
   settle(op: SettleOp): void {
     const endpoint = this.endpoints.find((one) => one.endpoint === op.endpoint);
     if (endpoint) settleHealth(endpoint, op);
     const delivery = this.deliveryOf(op.event, op.endpoint);
-    const isOfOldRound = delivery?.state === "waiting" && delivery.before !== op.round;
-    if (delivery) settleDelivery(delivery, op);
-    if (endpoint && op.outcome === "retry" && (delivery?.state !== "waiting" || isOfOldRound)) {
-      this.#unpause(endpoint, op.event);
+    if (!delivery) return;
+    const isOfOldRound = delivery.state === "waiting" && delivery.before !== op.round;
+    settleDelivery(delivery, op);
+    if (endpoint?.ordered && op.outcome === "retry" && delivery.state === "waiting" && !isOfOldRound) {
+      hold(endpoint, op);
     }
   }
 
@@ -222,14 +232,23 @@ export class Model {
     for (const delivery of event.deliveries.values()) {
       if (delivery.state !== "waiting") continue;
       Object.assign(delivery, { state: "cancelled", due: null });
-      if (delivery.attempts > delivery.before) this.#unpause(delivery.endpoint, event.seq);
+      if (delivery.attempts > delivery.before) letGo(delivery.endpoint, event.seq, event.seq);
     }
   }
+}
 
-  /** An ordered endpoint that paused for what is gone, or is to go now, goes on; one that pauses for another does not. */
-  #unpause(endpoint: ModelEndpoint, event: number): void {
-    const waitsForOlder = this.waitingFor(endpoint).some((one) => one.event.seq < event);
-    if (endpoint.ordered && endpoint.failures < 10 && !waitsForOlder) endpoint.pausedUntil = null;
+/** An ordered endpoint waits for the retry of its first delivery. */
+function hold(endpoint: ModelEndpoint, { event, dueAtMs }: SettleOp): void {
+  if ((dueAtMs ?? 0) > (endpoint.heldUntil ?? 0)) {
+    Object.assign(endpoint, { heldFor: event, heldUntil: dueAtMs });
+  }
+}
+
+/** What was held for one of these, which are gone or are to go now, goes on; what is held for another does not. */
+function letGo(endpoint: ModelEndpoint, older: number, younger: number): void {
+  const { heldFor } = endpoint;
+  if (heldFor !== null && heldFor >= older && heldFor <= younger) {
+    Object.assign(endpoint, { heldFor: null, heldUntil: null });
   }
 }
 

@@ -464,4 +464,4 @@ export class World {
   }
 }
 
-const NOTHING = { due: [], waiting: [], later: [], endpoints: [], aged: [], healed: [], unpaused: [] };
+const NOTHING = { due: [], waiting: [], later: [], endpoints: [], aged: [], healed: [], unheld: [] };

@@ -4,8 +4,8 @@
 import { idOfSeq, isId, seqOfId } from "../../base/id.ts";
 import type { AckResult } from "../store.ts";
 import type { Context } from "./context.ts";
+import { prepareLetGo } from "./hold.ts";
 import { status } from "./status.ts";
-import { prepareUnpause } from "./unpause.ts";
 
 /** What an acknowledged event is of which nothing waits, and what it was before, as an SQL list. */
 const ACKED = status.delivered;
@@ -15,21 +15,16 @@ const OTHERS_SQL = `(${Object.values(status)
 
 /** Cancels what waits of these events. */
 export function prepareCancelWaiting(ctx: Context): (events: readonly number[]) => void {
-  const unpause = prepareUnpause(ctx);
+  const letGo = prepareLetGo(ctx);
   const cancel = ctx.db.prepare<{ event: number; endpoint: number; tried: number }, [number, string]>(
     `UPDATE deliveries SET state = 3, due_at = NULL, queued = 0, updated_at = ?
      WHERE event IN (SELECT value FROM json_each(?)) AND state = 0 RETURNING event, endpoint,
        attempts > attempts_before AS tried`,
   );
   return (events) => {
-    const first = new Map<number, number>();
     for (const { event, endpoint, tried } of cancel.all(ctx.nowMs, JSON.stringify(events))) {
-      // No endpoint pauses for what it never got: an older event may stand behind it, hidden until its deliver_at.
-      if (tried === 0) continue;
-      first.set(endpoint, Math.min(event, first.get(endpoint) ?? event));
+      if (tried !== 0) letGo(endpoint, event, event);
     }
-    // The others of an endpoint stand behind its first: where that one may go on, they may.
-    for (const [endpoint, event] of first) unpause(endpoint, event);
   };
 }
 

@@ -3,6 +3,7 @@
 import { idOfSeq, msOfSeq, withVariant } from "../../base/id.ts";
 import type { Delivery } from "../store.ts";
 import { dueMs } from "./due.ts";
+import { PAUSED_UNTIL_SQL } from "./hold.ts";
 import { deliveryStatus, state } from "./status.ts";
 
 export type DeliveryRow = {
@@ -24,7 +25,7 @@ export type DeliveryRow = {
 
 /** Rows with all that is told of a delivery; add a WHERE. */
 export const DELIVERY_SQL = `SELECT d.event, e.tail AS event_tail, e.type AS event_type, d.endpoint, p.id AS endpoint_id,
-    p.url, d.state, d.attempts, d.attempts_before, d.due_at, p.paused_until, d.updated_at, a.response_status, a.error
+    p.url, d.state, d.attempts, d.attempts_before, d.due_at, ${PAUSED_UNTIL_SQL} AS paused_until, d.updated_at, a.response_status, a.error
   FROM deliveries d JOIN events e ON e.seq = d.event JOIN endpoints p ON p.endpoint = d.endpoint
   LEFT JOIN attempts a ON a.event = d.event AND a.endpoint = d.endpoint AND a.attempt = d.attempts`;
 

@@ -8,7 +8,7 @@ export class Effects {
   endpoints: number[] = [];
   aged: number[] = [];
   healed: number[] = [];
-  unpaused: number[] = [];
+  unheld: number[] = [];
   /** Waiting deliveries with a time: event, endpoint, due_at, event, endpoint, due_at, ... */
   later: number[] = [];
   /** Organizations whose consumers have something to read besides new events. */
@@ -21,12 +21,12 @@ export class Effects {
 
   /** Worth telling the delivery thread. */
   get any(): boolean {
-    const { due, waiting, later, endpoints, aged, healed, unpaused } = this;
-    return [due, waiting, later, endpoints, aged, healed, unpaused].some((list) => list.length > 0);
+    const { due, waiting, later, endpoints, aged, healed, unheld } = this;
+    return [due, waiting, later, endpoints, aged, healed, unheld].some((list) => list.length > 0);
   }
 
   notice(sealed: number): CommitNotice {
-    const { due, waiting, later, endpoints, aged, healed, unpaused } = this;
-    return { due, waiting, later, endpoints, aged, healed, unpaused, sealed };
+    const { due, waiting, later, endpoints, aged, healed, unheld } = this;
+    return { due, waiting, later, endpoints, aged, healed, unheld, sealed };
   }
 }

@@ -11,6 +11,11 @@ export const ENDPOINTS_MAX = 1_000;
 const OLD_SECRETS_MAX = 4;
 
 type StoredRow = EndpointRow & { secrets: string; aging: number };
+
+/** Nothing keeps it from being tried. */
+const HEALTHY: Partial<StoredRow> = {
+  ...{ failures: 0, failing_since: null, paused_until: null, held_until: null, held_for: null },
+};
 type Named = { readonly org: number; readonly id: string };
 type New = Named & { readonly signingSecret: string } & EndpointSettings;
 
@@ -190,11 +195,10 @@ export function prepareRotateSecret(ctx: Context) {
 }
 
 function enabledColumns(): Partial<StoredRow> {
-  const healthy = { failures: 0, failing_since: null, paused_until: null };
-  return { disabled_at: null, disabled_reason: null, aging: 1, ...healthy };
+  return { disabled_at: null, disabled_reason: null, aging: 1, ...HEALTHY };
 }
 
 /** Another receiver has no history. */
 function urlColumns(row: StoredRow, url: string): Partial<StoredRow> {
-  return row.url === url ? { url } : { url, failures: 0, failing_since: null, paused_until: null };
+  return row.url === url ? { url } : { url, ...HEALTHY };
 }

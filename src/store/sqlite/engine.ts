@@ -357,7 +357,7 @@ function mergeNotices(notices: readonly CommitNotice[], sealed: number): CommitN
     endpoints: notices.flatMap((notice) => notice.endpoints),
     aged: notices.flatMap((notice) => notice.aged),
     healed: notices.flatMap((notice) => notice.healed),
-    unpaused: notices.flatMap((notice) => notice.unpaused),
+    unheld: notices.flatMap((notice) => notice.unheld),
     sealed,
   };
 }

@@ -46,9 +46,11 @@ export function followClock(db: Database, nowMs: number): void {
         aheadMs,
       ]);
     }
-    db.run("UPDATE endpoints SET failing_since = failing_since - ?1, paused_until = paused_until - ?1", [
-      aheadMs,
-    ]);
+    db.run(
+      `UPDATE endpoints SET failing_since = failing_since - ?1, paused_until = paused_until - ?1,
+         held_until = held_until - ?1`,
+      [aheadMs],
+    );
     db.run("UPDATE marks SET value = ? WHERE name = 'delivery_clock'", [nowMs]);
   })();
 }

@@ -238,8 +238,8 @@ export type CommitNotice = {
   readonly aged: readonly number[];
   /** Endpoints whose failures were forgotten. */
   readonly healed: readonly number[];
-  /** Ordered endpoints whose next delivery was taken away: the pause was for that one. */
-  readonly unpaused: readonly number[];
+  /** Ordered endpoints that are not held any more: the delivery that they waited for was taken away, or is wanted now. */
+  readonly unheld: readonly number[];
   /** Waiting deliveries of events up to this seq stand in deliveries_due. */
   readonly sealed: number;
 };

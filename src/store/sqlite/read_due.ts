@@ -24,6 +24,8 @@ export type Target = {
   readonly timeoutMs: number | null;
   /** As it is on disk. */
   readonly health: Health;
+  /** Of an ordered one (hold.ts). */
+  readonly heldUntilMs: number | null;
 };
 
 /** An event as the sender needs it, with where its delivery stands. */
@@ -52,11 +54,13 @@ type TargetRow = {
   failures: number;
   failing_since: number | null;
   paused_until: number | null;
+  held_until: number | null;
 };
 
 export class DueReads {
   readonly #box: SecretBox;
   readonly #target;
+  readonly #heldUntil;
   readonly #parcel;
   readonly #dueAt;
   readonly #due;
@@ -69,8 +73,11 @@ export class DueReads {
     this.#box = box;
     this.#target = db.prepare<TargetRow, [number]>(
       `SELECT endpoint, id, url, secrets, max_in_flight, rate_limit_per_second, ordered, timeout_ms, failures,
-         failing_since, paused_until, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed
+         failing_since, paused_until, held_until, disabled_at IS NOT NULL OR deleted_at IS NOT NULL OR aging = 1 AS closed
        FROM endpoints WHERE endpoint = +?`,
+    );
+    this.#heldUntil = db.prepare<{ held_until: number | null }, [number]>(
+      "SELECT held_until FROM endpoints WHERE endpoint = +?",
     );
     this.#parcel = db.prepare<Omit<Parcel, "id"> & { tail: string }, [number, number]>(
       `SELECT e.tail, e.type, e.payload, d.attempts, d.attempts_before FROM deliveries d JOIN events e ON e.seq = d.event
@@ -113,7 +120,13 @@ export class DueReads {
       ordered: row.ordered !== 0,
       timeoutMs: row.timeout_ms,
       health: { failures: row.failures, failingSinceMs: row.failing_since, pausedUntilMs: row.paused_until },
+      heldUntilMs: row.held_until,
     };
+  }
+
+  /** Nothing is sent to this ordered endpoint before. */
+  heldUntilMs(endpoint: number): number | null {
+    return this.#heldUntil.get(endpoint)?.held_until ?? null;
   }
 
   #secrets(row: TargetRow): EndpointSecrets {

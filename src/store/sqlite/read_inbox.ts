@@ -9,6 +9,7 @@ import { BiteBudget } from "./bite.ts";
 import { DELIVERY_SQL, type DeliveryRow, deliveryOfRow } from "./delivery_rows.ts";
 import { dueMsSql } from "./due.ts";
 import { type EventRange, EventWalk } from "./event_walk.ts";
+import { PAUSED_UNTIL_SQL } from "./hold.ts";
 import { status, statusNames, statusNumbers, statusSql } from "./status.ts";
 
 /** A page ends before its payloads pass this, so that an answer fits in memory many times over. */
@@ -67,7 +68,7 @@ export class InboxReads {
       `SELECT seq, org, tail, type, dedup_id, payload, ${statusSql("events.seq")} AS status,
          (SELECT acked_at FROM acks WHERE event = seq) AS acked_at, d.*
        FROM events, (SELECT sum(attempts) AS attempts, max(q.updated_at) AS changed_at,
-                       min(max(${dueMsSql("due_at")}, coalesce(paused_until, 0))) AS next_at
+                       min(max(${dueMsSql("due_at")}, coalesce(${PAUSED_UNTIL_SQL}, 0))) AS next_at
                      FROM deliveries q JOIN endpoints USING (endpoint) WHERE event = +?1) d
        WHERE seq = +?1 AND type <> ''`,
     );

@@ -8,10 +8,10 @@ import type { Replay, ReplayInput } from "../store.ts";
 import type { Context } from "./context.ts";
 import { ageKey } from "./due.ts";
 import { EventWalk } from "./event_walk.ts";
+import { prepareLetGo } from "./hold.ts";
 import { prepareIndexStatus } from "./index_status.ts";
 import { type ReplayRow, replayOfRow } from "./rows.ts";
 import { deliveryStatus, status } from "./status.ts";
-import { prepareUnpause } from "./unpause.ts";
 
 type DeliveryRow = { state: number; attempts: number; attempts_before: number };
 
@@ -37,7 +37,7 @@ function prepareRequeue(ctx: Context) {
 
 export function prepareRetryDelivery(ctx: Context) {
   const requeue = prepareRequeue(ctx);
-  const unpause = prepareUnpause(ctx);
+  const letGo = prepareLetGo(ctx);
   const find = ctx.db.prepare<{ deleted_at: number | null }, [number, number, number]>(
     `SELECT p.deleted_at FROM deliveries d JOIN endpoints p ON p.endpoint = d.endpoint
      WHERE d.event = +? AND d.endpoint = +? AND p.org = +?`,
@@ -48,7 +48,8 @@ export function prepareRetryDelivery(ctx: Context) {
     if (!row) return "not_found";
     if (row.deleted_at !== null) return "endpoint_deleted";
     requeue(org, event, endpoint, false);
-    unpause(endpoint, event);
+    // What stands behind it waits for it: its own hold ends, and one for something younger.
+    letGo(endpoint, event, Number.MAX_SAFE_INTEGER);
     return "queued";
   };
 }

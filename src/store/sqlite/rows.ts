@@ -114,9 +114,12 @@ export type EndpointRow = {
   failures: number;
   failing_since: number | null;
   paused_until: number | null;
+  held_until: number | null;
+  held_for: number | null;
 };
 
 export function endpointOfRow(row: EndpointRow): Endpoint {
+  const pausedUntilMs = Math.max(row.paused_until ?? 0, row.held_until ?? 0);
   return {
     endpoint: row.endpoint,
     id: row.id,
@@ -137,7 +140,7 @@ export function endpointOfRow(row: EndpointRow): Endpoint {
     deletedAtMs: row.deleted_at,
     failures: row.failures,
     failingSinceMs: row.failing_since,
-    pausedUntilMs: row.paused_until,
+    pausedUntilMs: pausedUntilMs === 0 ? null : pausedUntilMs,
   };
 }
 

@@ -54,6 +54,8 @@ export const endpoints = sqliteTable("endpoints", {
   failures: integer().notNull().default(0),
   failing_since: integer(),
   paused_until: integer(),
+  held_until: integer(),
+  held_for: integer(),
 });
 
 export const audit = sqliteTable("audit", {

@@ -7,10 +7,10 @@ import type { DisabledReason } from "../../wire/tiers.ts";
 import { prepareRecordOfEndpoint } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { ageKey } from "./due.ts";
+import { prepareHold } from "./hold.ts";
 import { prepareIndexStatus } from "./index_status.ts";
 import type { SettleOp } from "./op.ts";
 import { state } from "./status.ts";
-import { prepareUnpause } from "./unpause.ts";
 
 /** Kept of one delivery: retries and replays by hand have no end. */
 const ATTEMPTS_KEPT = 100;
@@ -28,7 +28,7 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const indexStatus = prepareIndexStatus(ctx);
   const insertAttempt = prepareInsertAttempt(ctx);
   const settleEndpoint = prepareSettleEndpoint(ctx);
-  const unpause = prepareUnpause(ctx);
+  const hold = prepareHold(ctx);
   const find = ctx.db.prepare<Row, [number, number]>(
     `SELECT d.state, d.attempts, d.attempts_before, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
      JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = +? AND d.endpoint = +?`,
@@ -44,11 +44,8 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   return (op) => {
     settleEndpoint(op);
     const row = find.get(op.event, op.endpoint);
-    // Acknowledged or deleted while it was in flight: there is no retry to pause for.
-    const isOfOldRound = row?.state === state.waiting && row.attempts_before !== op.round;
-    if (op.outcome === "retry" && (row?.state !== state.waiting || isOfOldRound))
-      unpause(op.endpoint, op.event);
     if (!row) return 0; // deleted, erased or pruned meanwhile: nobody is left to tell
+    const isOfOldRound = row.state === state.waiting && row.attempts_before !== op.round;
     const attempt = row.attempts + 1;
     insertAttempt(op, attempt);
     const next = nextState(row.state, op, isOfOldRound);
@@ -58,6 +55,8 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
     const before = row.attempts_before + (isOfOldRound ? 1 : 0);
     update.run(next, attempt, before, dueAt, queued, ctx.nowMs, op.event, op.endpoint);
     indexStatus(row.org, op.event);
+    if (waits && row.ordered !== 0 && !isOfOldRound && op.outcome === "retry")
+      hold(op.endpoint, op.event, op.dueAtMs ?? ctx.nowMs);
     return 0;
   };
 }
@@ -69,7 +68,7 @@ function nextState(from: number, { outcome }: SettleOp, isOfOldRound: boolean): 
   return outcome === "dead_letter" ? state.deadLetter : state.waiting;
 }
 
-/** On an ordered endpoint it keeps its place in line, and the endpoint pauses instead; after 410 it is held in its place. */
+/** On an ordered endpoint it keeps its place in line, and the endpoint is held instead; after 410 it is held in its place. */
 function nextDueAt(op: SettleOp, { due_at, ordered }: Row, isOfOldRound: boolean): number {
   if (isOfOldRound && due_at !== null) return due_at;
   if (ordered !== 0) return ageKey(op.event);
