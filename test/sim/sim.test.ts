@@ -6,7 +6,8 @@ import { runSeed, shrunk } from "./run.ts";
 import { words } from "./words.ts";
 
 const SEEDS = Number(process.env.SIM_SEEDS ?? 150);
-const first = Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 30));
+/** The same each time in CI: what fails there is the fault of the change. */
+const first = Number(process.env.SEED ?? (process.env.CI ? 1 : Math.floor(Math.random() * 2 ** 30)));
 
 test(`delivery and leases keep their promises through ${SEEDS} lives, from seed ${first} on`, () => {
   for (let seed = first; seed < first + SEEDS; seed++) {
