@@ -40,7 +40,11 @@ export function traced(file: string): readonly string[] {
 export async function readTrace(file: string, root: string): Promise<Trace> {
   const calls: Call[] = [];
   const begun = new Map<string, string>();
+  const unfinished: string[] = [];
   const understand = (line: string) => {
+    // Killed in the call, its thread has nothing to tell of it: "= ?".
+    const cut = /^(.*)\) += \?[^)]*$/s.exec(line)?.[1];
+    if (cut !== undefined) unfinished.push(cut);
     const call = callOf(line, root);
     if (call !== null) calls.push(call);
   };
@@ -58,8 +62,10 @@ export async function readTrace(file: string, root: string): Promise<Trace> {
       if (!isSending(beginning)) understand(beginning + resumed[1]);
     } else understand(rest);
   }
-  const unfinished = [...begun.values()].flatMap((line) => callOf(`${line}) = 0`, root) ?? []);
-  return { calls, unfinished: unfinished.filter(({ kind }) => kind === "write") };
+  const interrupted = [...unfinished, ...begun.values()].flatMap(
+    (line) => callOf(`${line}) = 0`, root) ?? [],
+  );
+  return { calls, unfinished: interrupted.filter(({ kind }) => kind === "write") };
 }
 
 /** To a socket, whose descriptor strace shows as `socket:[inode]`. */

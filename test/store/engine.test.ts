@@ -18,6 +18,8 @@ import { createEndpoint, createOrganization, ingest, open, run, sealAll, settleO
 
 /** More runs than a test needs, to look for what is rare: MODEL_RUNS=2000 bun run test test/store/engine.test.ts */
 const RUNS = Number(process.env.MODEL_RUNS ?? 40);
+/** There a failure is told at once, by its seed and path: to make it small takes minutes. */
+const IN_CI = process.env.CI !== undefined;
 const CHECK_STEPS = 6;
 
 test("every read agrees with what was written, sealed or not, after restarts and crashes", async () => {
@@ -42,7 +44,7 @@ test("every read agrees with what was written, sealed or not, after restarts and
           world.close();
         }),
     ),
-    { numRuns: RUNS },
+    { numRuns: RUNS, endOnFailure: IN_CI },
   );
 }, 600_000);
 

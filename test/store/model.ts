@@ -205,9 +205,9 @@ export class Model {
     if (!delivery) return;
     const isOfOldRound = delivery.state === "waiting" && delivery.before !== op.round;
     settleDelivery(delivery, op);
-    if (endpoint?.ordered && op.outcome === "retry" && delivery.state === "waiting" && !isOfOldRound) {
-      hold(endpoint, op);
-    }
+    if (!endpoint?.ordered) return;
+    if (delivery.state !== "waiting") letGo(endpoint, op.event, op.event);
+    else if (op.outcome === "retry" && !isOfOldRound) hold(endpoint, op);
   }
 
   /** One step of a replay: the next `looks` events that it has to look at. */

@@ -196,7 +196,8 @@ export class World {
     const endpoint = this.#liveEndpoint(pick);
     if (!endpoint) return;
     const changed = this.#commit<Changed>({ op: "enableEndpoint", org: endpoint.org, id: endpoint.id });
-    if (endpoint.disabled !== null || endpoint.failures > 0) endpoint.aging = true;
+    const { disabled, failures, heldFor } = endpoint;
+    if (disabled !== null || failures > 0 || heldFor !== null) endpoint.aging = true;
     endpoint.disabled = null;
     this.model.heal(endpoint);
     this.#changed(endpoint, changed);

@@ -159,7 +159,7 @@ export function prepareEnableEndpoint(ctx: Context): (op: Named) => Changed | "n
   return (op) => {
     const row = rows.find(op);
     if (!row) return "not_found";
-    if (row.disabled_at === null && row.failures === 0) {
+    if (row.disabled_at === null && row.failures === 0 && row.held_for === null) {
       return { endpoint: endpointOfRow(row), aging: row.aging !== 0 };
     }
     ctx.effects.healed.push(row.endpoint);

@@ -128,36 +128,36 @@ function prepareRunOut(ctx: Context): (org: number) => void {
   );
   return (org) => {
     for (const { lease, events } of due.all(org, ctx.nowMs, LEASES_PER_STEP)) {
-      for (const event of JSON.parse(events) as number[]) giveBack(org, event, lease);
+      giveBack(org, events, lease);
       setOver.run(lease);
     }
     forget.run(ctx.nowMs - REMEMBERED_MS, 2);
   };
 }
 
-/** An event comes back from this lease: it is free, or given up when it came back too often. True when it was held. */
-function prepareGiveBack(ctx: Context): (org: number, event: number, lease: number) => boolean {
+/**
+ * Of these events, what this lease holds comes back: it is free, or given up when it came back too often. All of a lease
+ * at once: two statements for each of a hundred took 1 ms.
+ */
+function prepareGiveBack(ctx: Context): (org: number, events: string, lease: number) => void {
   const indexStatus = prepareIndexStatus(ctx);
-  const held = ctx.db.prepare<{ times: number }, [number, number]>(
-    "SELECT times FROM leased WHERE event = +? AND lease = +? AND free = 0",
+  const held = "event IN (SELECT value FROM json_each(?)) AND lease = +? AND free = 0";
+  const worn = ctx.db.prepare<{ event: number }, [string, number, number]>(
+    `DELETE FROM leased WHERE ${held} AND times >= ? RETURNING event`,
   );
-  const free = ctx.db.prepare<void, [number]>("UPDATE leased SET free = 1 WHERE event = +?");
-  const forget = ctx.db.prepare<void, [number]>("DELETE FROM leased WHERE event = +?");
+  const free = ctx.db.prepare<void, [string, number]>(`UPDATE leased SET free = 1 WHERE ${held}`);
   const giveUp = ctx.db.prepare<void, [number, number, string]>(
     "INSERT OR IGNORE INTO given_up (event, given_up_at, reason) VALUES (?, ?, ?)",
   );
-  return (org, event, lease) => {
-    const row = held.get(event, lease);
-    if (!row) return false;
-    if (row.times < LEASED_TIMES_MAX) free.run(event);
-    else {
-      const reason = `leased_too_often: It was leased ${row.times} times and never acknowledged.`;
+  return (org, events, lease) => {
+    const reason = `leased_too_often: It was leased ${LEASED_TIMES_MAX} times and never acknowledged.`;
+    const givenUp = worn.all(events, lease, LEASED_TIMES_MAX);
+    for (const { event } of givenUp) {
       giveUp.run(event, ctx.nowMs, reason);
-      forget.run(event);
       indexStatus(org, event);
     }
-    ctx.effects.readable.push(org);
-    return true;
+    const { changes } = free.run(events, lease);
+    if (changes + givenUp.length > 0) ctx.effects.readable.push(org);
   };
 }
 
@@ -251,7 +251,7 @@ export function prepareReleaseLease(ctx: Context) {
     const held = find(part);
     if (held === "not_found") return held;
     const events = held.own.filter((row) => row.free === 0).map(({ event }) => event);
-    if (part.delayMs === 0) for (const event of events) giveBack(part.org, event, held.lease.lease);
+    if (part.delayMs === 0) giveBack(part.org, JSON.stringify(events), held.lease.lease);
     else if (events.length > 0) pause(part.org, part.pauseId, ctx.nowMs + part.delayMs, events);
     return outcome(held, events.length);
   };

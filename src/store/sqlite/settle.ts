@@ -7,7 +7,7 @@ import type { DisabledReason } from "../../wire/tiers.ts";
 import { prepareRecordOfEndpoint } from "./audit.ts";
 import type { Context } from "./context.ts";
 import { ageKey } from "./due.ts";
-import { prepareHold } from "./hold.ts";
+import { prepareHold, prepareLetGo } from "./hold.ts";
 import { prepareIndexStatus } from "./index_status.ts";
 import type { SettleOp } from "./op.ts";
 import { state } from "./status.ts";
@@ -29,6 +29,7 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
   const insertAttempt = prepareInsertAttempt(ctx);
   const settleEndpoint = prepareSettleEndpoint(ctx);
   const hold = prepareHold(ctx);
+  const letGo = prepareLetGo(ctx);
   const find = ctx.db.prepare<Row, [number, number]>(
     `SELECT d.state, d.attempts, d.attempts_before, d.due_at, e.org, p.ordered FROM deliveries d JOIN events e ON e.seq = d.event
      JOIN endpoints p ON p.endpoint = d.endpoint WHERE d.event = +? AND d.endpoint = +?`,
@@ -55,8 +56,9 @@ export function prepareSettle(ctx: Context): (op: SettleOp) => 0 {
     const before = row.attempts_before + (isOfOldRound ? 1 : 0);
     update.run(next, attempt, before, dueAt, queued, ctx.nowMs, op.event, op.endpoint);
     indexStatus(row.org, op.event);
-    if (waits && row.ordered !== 0 && !isOfOldRound && op.outcome === "retry")
-      hold(op.endpoint, op.event, op.dueAtMs ?? ctx.nowMs);
+    if (row.ordered === 0) return 0;
+    if (!waits) letGo(op.endpoint, op.event, op.event);
+    else if (!isOfOldRound && op.outcome === "retry") hold(op.endpoint, op.event, op.dueAtMs ?? ctx.nowMs);
     return 0;
   };
 }

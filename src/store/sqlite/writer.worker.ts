@@ -17,6 +17,8 @@ export type WriterInit = {
   readonly durability: Durability;
   readonly encryptionKeys: readonly string[];
   readonly delivery: MessagePort | null;
+  /** Shared: one number, how many strings of ops are committed. */
+  readonly committedStrings: Int32Array;
 };
 
 /** The first answer, as JSON. */
@@ -38,7 +40,8 @@ listen(parentThread, (data: WriterInit) => {
     const onLogCopied = () => {
       isBeingCopied = false;
     };
-    new GroupCommit(opened.engine, parentThread, data.delivery, onLogCopied).start();
+    const { delivery, committedStrings } = data;
+    new GroupCommit(opened.engine, parentThread, delivery, committedStrings, onLogCopied).start();
   }
   const ready: WriterReady = opened.kind === "opened" ? { kind: "opened", lastSeq: opened.lastSeq } : opened;
   parentThread.postMessage(JSON.stringify(ready));
