@@ -177,3 +177,25 @@ function walFrames(file: string): number {
   db.close();
   return log - checkpointed;
 }
+
+test.each(["delete", "erase"])(
+  "the place of the newest event is not given again after a restart (%s)",
+  (how) =>
+    withTempDir((dir) => {
+      const file = path.join(dir, "triggers.db");
+      const opened = open(file, 1);
+      const { engine } = opened;
+      const org = createOrganization(engine);
+      const { seq, id } = ingest(opened, org);
+      if (how === "delete") run(engine, { op: "deleteEvents", org, ids: [id] });
+      else {
+        run(engine, { op: "startErase", org });
+        run(engine, { op: "eraseStep", org, eventsMax: 10 });
+      }
+      expect(new Database(file, { readonly: true }).query("SELECT seq FROM events").all()).toEqual([]);
+      engine.close();
+      const again = open(file, 1);
+      expect(again.engine.lastSeq).toBeGreaterThanOrEqual(seq);
+      again.engine.close();
+    }),
+);

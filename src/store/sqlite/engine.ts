@@ -94,6 +94,7 @@ function addMarks(db: Context["db"]): void {
   add.run("dedup_seed", crypto.getRandomValues(new Uint32Array(1))[0] ?? 0);
   add.run("delivery_clock", 0);
   add.run("appeared", 0);
+  add.run("removed_unsealed", 0);
   add.run(TRIED_MARK, 0);
 }
 
@@ -159,7 +160,7 @@ export class Engine {
     this.#mark = prepareMark(this.#ctx);
     this.#begin = db.prepare("BEGIN IMMEDIATE");
     this.#commit = db.prepare("COMMIT");
-    this.#lastSeq = Math.max(maxSeq(db) ?? 0, ...Object.values(sealed));
+    this.#lastSeq = Math.max(maxSeq(db) ?? 0, markOf("removed_unsealed"), ...Object.values(sealed));
     const above = db.prepare<{ n: number }, [number]>("SELECT count(*) AS n FROM events WHERE seq > ?");
     this.#tail = eachIndex((index) => above.get(sealed[index])?.n ?? 0);
   }

@@ -29,10 +29,16 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
   const unindex = ctx.db.prepare<void, [number, number]>(
     `DELETE FROM inbox WHERE org = +?1 AND status IN ${STATUSES_SQL} AND event = +?2`,
   );
+  // Else, with the clock set back before the next start, another event would get its place: a stream that saw the first
+  // one would pass by the second. What is sealed is below a mark already.
+  const raise = ctx.db.prepare<void, [number]>(
+    "UPDATE marks SET value = max(value, ?) WHERE name = 'removed_unsealed'",
+  );
   return (org, seq) => {
     for (const statement of statements) statement.run(seq);
     untomb.run(org, seq);
     if (seq <= ctx.sealed.inbox) unindex.run(org, seq);
+    else raise.run(seq);
   };
 }
 
