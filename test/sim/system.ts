@@ -131,11 +131,9 @@ export class System {
     const { engine } = open(this.#file, sealEvents);
     const [main, toMain] = wire(this.#time, this.#dice, delayMsMax);
     const [delivery, toDelivery] = wire(this.#time, this.#dice, delayMsMax);
-    const committedStrings = new Int32Array(1);
-    new GroupCommit(this.#watched(engine), toMain, toDelivery, committedStrings).start();
+    new GroupCommit(this.#watched(engine), toMain, toDelivery).start();
     const readers = [openReader(this.#file), openReader(this.#file), openReader(this.#file)] as const;
-    const copier = new LogCopier(this.#file, noThread);
-    const writer = new Writer(main, QUEUED_MAX, copier, committedStrings);
+    const writer = new Writer(main, QUEUED_MAX, new LogCopier(this.#file, noThread));
     const store = new SqliteStore(this.#file, readers[0], writer, QUEUED_MAX, new IdSource(engine.lastSeq));
     const log = createLog({ level: "warn", format: "json" }, onError);
     const post = new Post({ sender: this.#sender, retryScheduleMs, timeoutMs, onAttempt: () => {} });

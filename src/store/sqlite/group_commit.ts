@@ -23,7 +23,6 @@ export class GroupCommit {
   readonly #engine: Committing;
   readonly #main: Channel;
   readonly #delivery: Channel | null;
-  readonly #committedStrings: Int32Array;
   readonly #onLogCopied: () => void;
   #waiting: Part[] = [];
   #scheduled = false;
@@ -32,20 +31,17 @@ export class GroupCommit {
 
   /**
    * @param delivery null when nothing is delivered, and then nobody is woken for it
-   * @param committedStrings one number, counted up for each string of the main thread (writer.ts)
    * @param onLogCopied a large write-ahead log was copied by another thread
    */
   constructor(
     engine: Committing,
     main: Channel,
     delivery: Channel | null,
-    committedStrings: Int32Array,
     onLogCopied: () => void = () => {},
   ) {
     this.#engine = engine;
     this.#main = main;
     this.#delivery = delivery;
-    this.#committedStrings = committedStrings;
     this.#onLogCopied = onLogCopied;
   }
 
@@ -106,7 +102,6 @@ export class GroupCommit {
 
   #answerMain(parts: readonly Part[], results: readonly OpResult[], rest: Omit<ToMain, "replies">): void {
     const replies = resultsOf("main", parts, results);
-    Atomics.add(this.#committedStrings, 0, replies.length);
     if (replies.length === 0 && rest.readable.length === 0) return;
     this.#main.postMessage(JSON.stringify({ replies, ...rest } satisfies ToMain));
   }

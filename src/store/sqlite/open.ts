@@ -35,14 +35,12 @@ export async function openStore(options: StoreOptions): Promise<OpenedStore> {
   const thread = options.startWriterThread();
   // The reading side's code is loaded while the writer opens the file.
   const code = import("./sqlite_store.ts");
-  const committedStrings = new Int32Array(new SharedArrayBuffer(4));
-  const ready = await startWriter(thread, options, file, committedStrings);
+  const ready = await startWriter(thread, options, file);
   if (ready.kind === "refused") {
     locked.lock.release();
     return ready;
   }
-  const copier = new LogCopier(file, options.startCheckpointThread);
-  const writer = new Writer(thread, options.queuedMax, copier, committedStrings);
+  const writer = new Writer(thread, options.queuedMax, new LogCopier(file, options.startCheckpointThread));
   const ids = new IdSource(ready.lastSeq);
   const { SqliteStore } = await code;
   const store = new SqliteStore(file, openReader(file), writer, options.queuedMax, ids);
@@ -53,11 +51,10 @@ function startWriter(
   thread: Worker,
   { durability, encryptionKeys, deliveryPort }: StoreOptions,
   file: string,
-  committedStrings: Int32Array,
 ): Promise<WriterReady> {
   return new Promise((resolve) => {
     listen(thread, (text: string) => resolve(JSON.parse(text) as WriterReady));
-    const init: WriterInit = { file, durability, encryptionKeys, delivery: deliveryPort, committedStrings };
+    const init: WriterInit = { file, durability, encryptionKeys, delivery: deliveryPort };
     thread.postMessage(init, deliveryPort ? [deliveryPort] : []);
   });
 }

@@ -17,8 +17,6 @@ export type WriterInit = {
   readonly durability: Durability;
   readonly encryptionKeys: readonly string[];
   readonly delivery: MessagePort | null;
-  /** Shared: one number, how many strings of ops are committed. */
-  readonly committedStrings: Int32Array;
 };
 
 /** The first answer, as JSON. */
@@ -40,8 +38,7 @@ listen(parentThread, (data: WriterInit) => {
     const onLogCopied = () => {
       isBeingCopied = false;
     };
-    const { delivery, committedStrings } = data;
-    new GroupCommit(opened.engine, parentThread, delivery, committedStrings, onLogCopied).start();
+    new GroupCommit(opened.engine, parentThread, data.delivery, onLogCopied).start();
   }
   const ready: WriterReady = opened.kind === "opened" ? { kind: "opened", lastSeq: opened.lastSeq } : opened;
   parentThread.postMessage(JSON.stringify(ready));
