@@ -42,4 +42,5 @@ listen(parentThread, (data: WriterInit) => {
   }
   const ready: WriterReady = opened.kind === "opened" ? { kind: "opened", lastSeq: opened.lastSeq } : opened;
   parentThread.postMessage(JSON.stringify(ready));
+  if (opened.kind === "opened") opened.engine.warm();
 });
