@@ -208,8 +208,7 @@ export class Dispatcher {
   /** It waits as before, and so does all else for a moment. */
   #starve(lane: Lane, event: number): void {
     lane.untake(event);
-    const dueAt = this.#reads.dueAt(event, lane.endpoint);
-    if (dueAt !== null) this.#waits(lane, event, dueAt, this.#sealed);
+    this.#waits(lane, event, this.#sealed);
     if (this.#starved || this.#stopped) return;
     this.#starved = true;
     this.#log.warn("no file descriptor is free: deliveries wait (raise the limit: ulimit -n, LimitNOFILE)");
@@ -219,18 +218,17 @@ export class Dispatcher {
     }, STARVED_MS);
   }
 
-  #waits(lane: Lane, event: number, dueAt: number, sealed: number): void {
+  /** Only the disk knows its place: whether the endpoint was ordered by then, whether it still waits at all. */
+  #waits(lane: Lane, event: number, sealed: number): void {
+    const dueAt = this.#reads.dueAt(event, lane.endpoint);
+    if (dueAt === null) return;
     if (event > sealed) lane.hold(event, dueAt);
     else lane.waitsOnDisk(event, dueAt);
   }
 
   #settled(op: SettleOp, sealed: number): void {
     const lane = this.#lane(op.endpoint);
-    if (op.outcome === "retry") {
-      // Only the disk knows its place: whether the endpoint was ordered by then, whether it still waits at all.
-      const dueAt = this.#reads.dueAt(op.event, op.endpoint);
-      if (dueAt !== null) this.#waits(lane, op.event, dueAt, sealed);
-    }
+    if (op.outcome === "retry") this.#waits(lane, op.event, sealed);
     // After that: what was put back in the same commit is read from disk here, and wins.
     lane.settled(op.event);
     this.#isReady(lane);

@@ -33,7 +33,7 @@ type EndpointRow = {
   rate_limit_per_second: number | null;
   ordered: number;
   failures: number;
-  paused_until: number | null;
+  paused_until: number;
 };
 
 /** One event for one endpoint, as seen from outside. */
@@ -213,7 +213,7 @@ export class DeliveryRules {
       if (now - this.#ledger.touchedMs(endpoint.endpoint) < slackMs + 1_000) continue;
       const rateMs = endpoint.rate_limit_per_second === null ? 0 : 1000 / endpoint.rate_limit_per_second;
       const lastMs = Math.max(lane.lastAnswerMs, lane.movedMs, (lane.sentMs.at(-1) ?? 0) + rateMs);
-      if (now - lastMs < slackMs || (endpoint.paused_until ?? 0) > this.#time.steadyMs - slackMs) continue;
+      if (now - lastMs < slackMs || endpoint.paused_until > this.#time.steadyMs - slackMs) continue;
       const forgotten = this.#waiting(endpoint.endpoint)
         .filter((row) => now - lane.pair(row.event).touchedMs > slackMs)
         .find(({ due_at }) => (due_at ?? 0) < this.#time.steadyMs - slackMs);

@@ -1,4 +1,4 @@
-// The simulation, some seconds of it at each run, from a seed that is never the same. What breaks is told with its seed:
+// The simulation, some seconds of it at each run, from a seed that is never the same (but in CI). What breaks is told with its seed:
 // `bun run sim --seed=N` shows it again, and `bun run sim --seconds=600` looks for what is rarer.
 
 import { expect, test } from "bun:test";

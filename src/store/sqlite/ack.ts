@@ -23,6 +23,7 @@ export function prepareCancelWaiting(ctx: Context): (events: readonly number[]) 
   );
   return (events) => {
     for (const { event, endpoint, tried } of cancel.all(ctx.nowMs, JSON.stringify(events))) {
+      // Nothing is held for what it never got.
       if (tried !== 0) letGo(endpoint, event, event);
     }
   };

@@ -17,7 +17,7 @@ export type DeliveryRow = {
   attempts: number;
   attempts_before: number;
   due_at: number | null;
-  paused_until: number | null;
+  paused_until: number;
   updated_at: number;
   response_status: number | null;
   error: string | null;
@@ -49,7 +49,7 @@ export function deliveryOfRow(row: DeliveryRow): Delivery {
 
 function nextAttemptMs({ state: at, due_at, paused_until }: DeliveryRow): number | null {
   if (at !== state.waiting || due_at === null) return null;
-  return Math.max(dueMs(due_at), paused_until ?? 0);
+  return Math.max(dueMs(due_at), paused_until);
 }
 
 /** The column `error` of an attempt: the kind, a colon, a sentence. */

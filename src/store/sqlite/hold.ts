@@ -4,8 +4,8 @@
 
 import type { Context } from "./context.ts";
 
-/** Nothing is sent to an endpoint before this, whatever the reason; null: nothing holds it up. */
-export const PAUSED_UNTIL_SQL = "nullif(max(coalesce(paused_until, 0), coalesce(held_until, 0)), 0)";
+/** Nothing is sent to an endpoint before this, whatever the reason; 0: nothing holds it up. */
+export const PAUSED_UNTIL_SQL = "max(coalesce(paused_until, 0), coalesce(held_until, 0))";
 
 /** Holds an endpoint for the retry of this event's delivery; of two holds the longer one stays. */
 export function prepareHold(ctx: Context): (endpoint: number, event: number, untilMs: number) => void {

@@ -137,7 +137,7 @@ function prepareRunOut(ctx: Context): (org: number) => void {
 
 /**
  * Of these events, what this lease holds comes back: it is free, or given up when it came back too often. All of a lease
- * at once: two statements for each of a hundred took 1 ms.
+ * at once, not two statements for each of a hundred.
  */
 function prepareGiveBack(ctx: Context): (org: number, events: string, lease: number) => void {
   const indexStatus = prepareIndexStatus(ctx);

@@ -68,7 +68,7 @@ export class InboxReads {
       `SELECT seq, org, tail, type, dedup_id, payload, ${statusSql("events.seq")} AS status,
          (SELECT acked_at FROM acks WHERE event = seq) AS acked_at, d.*
        FROM events, (SELECT sum(attempts) AS attempts, max(q.updated_at) AS changed_at,
-                       min(max(${dueMsSql("due_at")}, coalesce(${PAUSED_UNTIL_SQL}, 0))) AS next_at
+                       min(max(${dueMsSql("due_at")}, ${PAUSED_UNTIL_SQL})) AS next_at
                      FROM deliveries q JOIN endpoints USING (endpoint) WHERE event = +?1) d
        WHERE seq = +?1 AND type <> ''`,
     );
