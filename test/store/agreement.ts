@@ -3,9 +3,11 @@
 import { expect } from "bun:test";
 import { msOfSeq } from "../../src/base/id.ts";
 import { deliveryId } from "../../src/store/sqlite/delivery_rows.ts";
+import { inspectContents } from "../../src/store/sqlite/inspect.ts";
 import { AdminReads } from "../../src/store/sqlite/read_admin.ts";
 import { DeliveryReads } from "../../src/store/sqlite/read_deliveries.ts";
 import { InboxReads } from "../../src/store/sqlite/read_inbox.ts";
+import { statusNames, statusSql } from "../../src/store/sqlite/status.ts";
 import type {
   Bite,
   Delivery,
@@ -49,6 +51,7 @@ export function checkReads(world: World): void {
     for (const endpoint of event.deliveries.keys())
       expectSame(reads.delivery(event.org, deliveryId(event.seq, endpoint)), null);
   }
+  checkCounts(world);
   const admin = new AdminReads(db);
   for (const { id, endpoint, queued, done } of model.replays) {
     const told = admin.replay(endpoint.org, id);
@@ -57,6 +60,16 @@ export function checkReads(world: World): void {
     expect(told?.progress).toBeLessThanOrEqual(1);
     expectSame(admin.replay(endpoint.org + 1000, id), null);
   }
+}
+
+/** What the index holds, also where a page would pass by a row whose event is gone, or whose organization is. */
+function checkCounts({ db }: World): void {
+  const rows = db.query<{ status: number; n: number }, []>(
+    `SELECT ${statusSql("events.seq")} AS status, count(*) AS n FROM events WHERE type <> '' GROUP BY 1`,
+  );
+  const counts = { pending: 0, failed: 0, dead_letter: 0, delivered: 0, hidden: 0 };
+  for (const { status, n } of rows.all()) counts[statusNames[status] ?? "hidden"] += n;
+  expectSame(inspectContents(db, Date.now()).events, counts);
 }
 
 function inOrder({ deliveries }: ModelEvent): readonly ModelDelivery[] {

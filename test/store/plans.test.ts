@@ -104,7 +104,7 @@ function isTable(line: string, lines: readonly string[]): boolean {
 const SORTED = [
   /^SELECT response_status, error FROM attempts WHERE event = \+\?/,
   /UNION ALL SELECT p\.\* FROM deliveries d JOIN endpoints p .* WHERE d\.event = \+\?2/,
-  /^INSERT INTO inbox/,
+  /^SELECT seq FROM events WHERE seq > \? AND seq <= \? AND type <> '' ORDER BY org, seq/,
 ];
 
 test.each([

@@ -64,9 +64,14 @@ const weights: Record<keyof Kinds, number> = {
   ...{ prune: 1, erase: 1 },
 };
 
-export const anyStep: fc.Arbitrary<Step> = fc.oneof(
-  ...Object.entries(kinds).map(([kind, of]) => ({
-    weight: weights[kind as keyof Kinds],
-    arbitrary: (of as fc.Arbitrary<unknown>).map((value) => ({ kind, with: value }) as Step),
-  })),
-);
+export const anyStep = stepOf(Object.keys(kinds) as (keyof Kinds)[]);
+
+/** Any step of these kinds. */
+export function stepOf(among: readonly (keyof Kinds)[]): fc.Arbitrary<Step> {
+  return fc.oneof(
+    ...among.map((kind) => ({
+      weight: weights[kind],
+      arbitrary: (kinds[kind] as fc.Arbitrary<unknown>).map((value) => ({ kind, with: value }) as Step),
+    })),
+  );
+}

@@ -38,11 +38,12 @@ export function prepareAckEvents(ctx: Context): (org: number, events: readonly n
   const unlease = ctx.db.prepare<void, [string]>(
     "DELETE FROM leased WHERE event IN (SELECT value FROM json_each(?))",
   );
-  const unindex = ctx.db.prepare<void, [number, string]>(
-    `DELETE FROM inbox WHERE org = +? AND status IN ${OTHERS_SQL} AND event IN (SELECT value FROM json_each(?))`,
+  const unindex = ctx.db.prepare<{ event: number }, [number, string]>(
+    `DELETE FROM inbox WHERE org = +? AND status IN ${OTHERS_SQL} AND event IN (SELECT value FROM json_each(?))
+     RETURNING event`,
   );
   const index = ctx.db.prepare<void, [number, string]>(
-    `INSERT OR IGNORE INTO inbox (org, status, event) SELECT ?, ${ACKED}, value FROM json_each(?)`,
+    `INSERT INTO inbox (org, status, event) SELECT ?, ${ACKED}, value FROM json_each(?)`,
   );
   return (org, events) => {
     const list = JSON.stringify(events);
@@ -50,9 +51,9 @@ export function prepareAckEvents(ctx: Context): (org: number, events: readonly n
     unlease.run(list);
     cancelWaiting(events);
     // What is not sealed yet has no row: the sealing will write its status as it is by then.
-    const sealed = JSON.stringify(events.filter((event) => event <= ctx.sealed.inbox));
-    unindex.run(org, sealed);
-    index.run(org, sealed);
+    const sealed = events.filter((event) => event <= ctx.sealing);
+    const moved = unindex.all(org, JSON.stringify(sealed)).map(({ event }) => event);
+    index.run(org, JSON.stringify(moved));
   };
 }
 

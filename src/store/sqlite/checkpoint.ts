@@ -13,6 +13,10 @@ import { WAL_BYTES_MAX } from "./pragma.ts";
  */
 const PASSIVE_FRAMES_MIN = 1_024;
 const PASSIVE_FRAMES_MAX = 4_096;
+/**
+ * For PASSIVE_FRAMES_MIN, and for more in proportion: 4 096 always took longer than 8 ms, so a limit that did not grow with
+ * them made of one slow checkpoint pauses of 16-20 ms for good.
+ */
 const LONG_MS = 8;
 /**
  * Readers that overlap without a pause keep the WAL from starting over: from 64 MB on the writer waits for them, shortly.
@@ -76,7 +80,7 @@ function preparePassive(db: Database) {
     run() {
       const startedMs = performance.now();
       db.run("PRAGMA wal_checkpoint(PASSIVE)");
-      const isLong = performance.now() - startedMs > LONG_MS;
+      const isLong = performance.now() - startedMs > (LONG_MS * passive.enough) / PASSIVE_FRAMES_MIN;
       const next = isLong ? passive.enough * 2 : passive.enough / 2;
       passive.enough = Math.min(PASSIVE_FRAMES_MAX, Math.max(PASSIVE_FRAMES_MIN, next));
     },

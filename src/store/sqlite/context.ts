@@ -25,4 +25,6 @@ export type Context = {
   scrubbed: boolean;
   /** Up to which seq each index is written; the marks on disk. */
   readonly sealed: Record<IndexName, number>;
+  /** Events up to this one may stand in the inbox index: its mark, or the end of the run that was begun last. */
+  sealing: number;
 };

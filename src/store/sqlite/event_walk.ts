@@ -46,7 +46,10 @@ export class EventWalk {
   }
 
   #batch(range: EventRange, sealed: number, limit: number): readonly number[] {
-    const parts = [() => this.#sealedBatch(range, limit), () => this.#tailBatch(range, sealed, limit)];
+    const parts = [
+      () => this.#sealedBatch(range, sealed, limit),
+      () => this.#tailBatch(range, sealed, limit),
+    ];
     if (range.order === "DESC") parts.reverse();
     const seqs: number[] = [];
     for (const part of parts) if (seqs.length < limit) seqs.push(...part().slice(0, limit - seqs.length));
@@ -66,12 +69,18 @@ export class EventWalk {
     return rows.all(Math.max(low, sealed), high, org, limit).map((row) => row.seq);
   }
 
-  #sealedBatch({ org, low, high, order, statuses }: EventRange, limit: number): readonly number[] {
+  /** What stands above the mark belongs to a run that is being written: the tail tells it. */
+  #sealedBatch(
+    { org, low, high, order, statuses }: EventRange,
+    sealed: number,
+    limit: number,
+  ): readonly number[] {
     const rows = this.#db.query<{ event: number }, [number, number, number, number, number]>(
       `SELECT event FROM inbox WHERE org = +? AND status = +? AND event > ? AND event < ? ORDER BY event ${order} LIMIT +?`,
     );
+    const below = Math.min(high, sealed + 1);
     const merged = statuses.flatMap((status) =>
-      rows.all(org, status, low, high, limit).map((row) => row.event),
+      rows.all(org, status, low, below, limit).map((row) => row.event),
     );
     return merged.sort((a, b) => (order === "ASC" ? a - b : b - a));
   }

@@ -1,4 +1,4 @@
-// Keeps the inbox index true for events that are already sealed. An unsealed event has no row there yet: the
+// Keeps the inbox index true for the events that stand in it. An unsealed event has no row there yet: the
 // sealing will write its status as it is by then, so a delivery within milliseconds never touches the index.
 
 import type { Context } from "./context.ts";
@@ -11,16 +11,16 @@ export function prepareIndexStatus(ctx: Context): (org: number, event: number) =
     `DELETE FROM inbox WHERE org = +?1 AND status IN ${STATUSES_SQL} AND event = +?2`,
   );
   const insert = ctx.db.prepare<void, [number, number, number]>(
-    "INSERT OR IGNORE INTO inbox (org, status, event) VALUES (?, ?, ?)",
+    "INSERT INTO inbox (org, status, event) VALUES (?, ?, ?)",
   );
   const present = ctx.db.prepare<{ event: number }, [number, number, number]>(
     "SELECT event FROM inbox WHERE org = +? AND status = +? AND event = +?",
   );
   return (org, event) => {
-    if (event > ctx.sealed.inbox) return;
+    if (event > ctx.sealing) return;
     const status = statusNow.get(event)?.status ?? 0;
     if (present.get(org, status, event)) return;
-    remove.run(org, event);
-    insert.run(org, status, event);
+    const { changes } = remove.run(org, event);
+    if (changes > 0) insert.run(org, status, event);
   };
 }

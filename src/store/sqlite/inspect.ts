@@ -108,9 +108,10 @@ type Counted = { status: number; n: number; oldest: number };
 
 /** The sealed ones by their index, the tail above its mark by itself. */
 function eventCounts(db: Database): Pick<Contents, "events" | "oldestUndeliveredMs"> {
-  const sealed = "SELECT status, count(*) AS n, min(event) AS oldest FROM inbox GROUP BY status";
+  const mark = "(SELECT value FROM marks WHERE name = 'inbox_sealed')";
+  const sealed = `SELECT status, count(*) AS n, min(event) AS oldest FROM inbox WHERE event <= ${mark} GROUP BY status`;
   const tail = `SELECT ${statusSql("events.seq")} AS status, count(*) AS n, min(seq) AS oldest FROM events
-    WHERE seq > (SELECT value FROM marks WHERE name = 'inbox_sealed') AND type <> '' GROUP BY 1`;
+    WHERE seq > ${mark} AND type <> '' GROUP BY 1`;
   const events = { pending: 0, failed: 0, dead_letter: 0, delivered: 0, hidden: 0 };
   let oldest = Number.POSITIVE_INFINITY;
   for (const row of [sealed, tail].flatMap((sql) => db.query<Counted, []>(sql).all())) {

@@ -37,8 +37,8 @@ export function prepareRemoveEvent(ctx: Context): (org: number, seq: number) => 
   return (org, seq) => {
     for (const statement of statements) statement.run(seq);
     untomb.run(org, seq);
-    if (seq <= ctx.sealed.inbox) unindex.run(org, seq);
-    else raise.run(seq);
+    if (seq <= ctx.sealing) unindex.run(org, seq);
+    if (seq > ctx.sealed.inbox) raise.run(seq);
   };
 }
 
