@@ -159,7 +159,8 @@ export class InboxReads {
     const from = page.examined;
     const end = (isLast: boolean): InboxBite => ({ rows: events, next: page.last, isLast });
     const matches = query.type === null || query.type === "*" ? null : typeMatcher([query.type]);
-    for (const seq of this.#walk.all(rangeOf(query, page.last))) {
+    const wanted = matches === null ? query.limit - page.told + 1 : undefined;
+    for (const seq of this.#walk.all(rangeOf(query, page.last), wanted)) {
       if (page.examined === EXAMINED_MAX) return end(true);
       // That another event follows a full page is seen at once, unless it must have the type.
       const isFull = page.told === query.limit && matches === null;
