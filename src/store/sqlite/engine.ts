@@ -266,11 +266,15 @@ export class Engine {
     return this.#seals.find(({ index }) => this.#tail[index] >= longest);
   }
 
-  /** Writes a piece of the run in hand, or of a new one; the index whose run that ended, if any. */
+  /**
+   * Writes a piece of the run in hand, or of a new one; the index whose run that ended, if any. A run of which a piece
+   * failed is given up: what came in by the next attempt belongs to it too.
+   */
   #sealOn(): IndexName | null {
-    this.#run ??= this.#beginRun();
-    if (this.#run === null) return null;
-    const { index, last, events, run } = this.#run;
+    const inHand = this.#run ?? this.#beginRun();
+    this.#run = null;
+    if (inHand === null) return null;
+    const { index, last, events, run } = inHand;
     let isDone = false;
     // Nobody waits for it: the next group's fsync takes it along. Lost with the power before that, it is done again.
     this.#withoutSync(() =>
@@ -281,8 +285,10 @@ export class Engine {
     );
     this.#isUnsynced = this.#durability === "full";
     run.committed();
-    if (!isDone) return null;
-    this.#run = null;
+    if (!isDone) {
+      this.#run = inHand;
+      return null;
+    }
     this.#ctx.sealed[index] = last;
     this.#tail[index] -= events;
     return index;

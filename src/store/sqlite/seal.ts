@@ -14,7 +14,7 @@ import { statusSql } from "./status.ts";
  */
 export const SEAL_EVENTS = 2_000;
 
-/** A run that is written. */
+/** A run that is being written. When a piece fails it is of no use any more. */
 export type Run = {
   /** Writes up to `rows` more, in the caller's transaction; `done`: they were the last. */
   readonly write: (rows: number) => { readonly done: boolean };
@@ -72,16 +72,13 @@ function prepareInboxRun(ctx: Context): (last: number) => Run {
     const seqs = order.values(ctx.sealed.inbox, last).flat();
     ctx.sealing = last;
     let written = 0;
-    let reached = 0;
     return {
       write(rows) {
-        reached = Math.min(seqs.length, written + rows);
-        insert.run(JSON.stringify(seqs.slice(written, reached)));
-        return { done: reached === seqs.length };
+        insert.run(JSON.stringify(seqs.slice(written, written + rows)));
+        written += rows;
+        return { done: written >= seqs.length };
       },
-      committed() {
-        written = reached;
-      },
+      committed: () => {},
     };
   };
 }
