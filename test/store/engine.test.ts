@@ -105,6 +105,32 @@ test("a dedup id is free again 24 hours after its first acceptance", () =>
     engine.close();
   }));
 
+test("what a failed seal left is sealed once, with what came in since", () =>
+  withTempDir((dir) => {
+    const file = path.join(dir, "triggers.db");
+    const { engine, ids } = open(file, 1);
+    const org = createOrganization(engine);
+    const put = (dedupId: string) => {
+      const op = { op: "ingest", ...ids.next(Date.now()), org, type: "t", dedupId, payload: "1" } as const;
+      run(engine, { ...op, appearAtMs: null });
+    };
+    put("a");
+    for (let pause = 0; pause < 2; pause++) engine.maintain(); // the inbox, and what is due
+    const other = new Database(file);
+    other.run("BEGIN IMMEDIATE");
+    engine.maintain(); // the dedup ids: in vain, after five seconds
+    other.run("ROLLBACK");
+    const records = () => other.query("SELECT sum(length(hashes) / 8) FROM dedup").values().flat()[0] ?? 0;
+    expect(records()).toBe(0);
+    put("b");
+    engine.maintain(); // what most events wait for: the dedup ids
+    expect(records()).toBe(2);
+    const mark = "SELECT value FROM marks WHERE name = 'dedup_sealed'";
+    expect(other.query(mark).values()).toEqual([[engine.lastSeq]]);
+    other.close();
+    engine.close();
+  }));
+
 test("one op with a defect spoils no other op of its group", () =>
   withTempDir((dir) => {
     const { engine, ids } = open(path.join(dir, "triggers.db"), 100);
