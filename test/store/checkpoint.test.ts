@@ -2,7 +2,7 @@
 // and afterwards it is copied, starts over and is cut back.
 
 import type { Database } from "bun:sqlite";
-import { afterEach, expect, test } from "bun:test";
+import { afterEach, expect, spyOn, test } from "bun:test";
 import path from "node:path";
 import { type LargeLog, prepareCheckpoint } from "../../src/store/sqlite/checkpoint.ts";
 import { sizeOf } from "../../src/store/sqlite/database_file.ts";
@@ -19,8 +19,8 @@ afterEach(async () => {
   for (const one of open.splice(0).reverse()) await one.close();
 });
 
-/** The database, and what is asked of it about checkpoints. */
-function watched(file: string): { db: Database; asked: string[] } {
+/** The database, and what is asked of it about checkpoints; `onPassive` is called at each passive one. */
+function watched(file: string, onPassive: () => void): { db: Database; asked: string[] } {
   const real = openWriter(file, "normal");
   open.push({ close: () => real.close() });
   const asked: string[] = [];
@@ -30,6 +30,7 @@ function watched(file: string): { db: Database; asked: string[] } {
       if (typeof value !== "function") return value;
       return (...args: unknown[]) => {
         if (/wal_checkpoint\((RESTART|PASSIVE)/.test(String(args[0]))) asked.push(String(args[0]));
+        if (String(args[0]).includes("PASSIVE")) onPassive();
         return value.apply(real, args);
       };
     },
@@ -55,9 +56,9 @@ function longReader(file: string) {
   return { end };
 }
 
-function setUp(largeLog?: LargeLog) {
+function setUp(largeLog?: LargeLog, onPassive: () => void = () => {}) {
   const file = path.join(tempDir(), "triggers.db");
-  const { db, asked } = watched(file);
+  const { db, asked } = watched(file, onPassive);
   const checkpoint = prepareCheckpoint(db, 5_000, largeLog);
   /** A group of 4 MB, or of less, and the pause after it. */
   const write = (bytes = 4 * MEBIBYTE) => {
@@ -73,6 +74,38 @@ test("a reader that stays is waited for once for each 64 MB, and not after each 
   longReader(file);
   while (walBytes() < 200 * MEBIBYTE) write();
   expect(asked.filter((sql) => sql.includes("RESTART")).length).toBeLessThanOrEqual(3);
+});
+
+/** The sizes of twelve checkpoints, in groups of half a megabyte, on a disk where the nth one takes so long. */
+function sizesOf(tookMs: (nth: number, groups: number) => number): readonly number[] {
+  let clockMs = 0;
+  let groups = 0;
+  const sizes: number[] = [];
+  const clock = spyOn(performance, "now").mockImplementation(() => clockMs);
+  open.push({ close: () => clock.mockRestore() });
+  const { write } = setUp(undefined, () => {
+    clockMs += tookMs(sizes.length, groups);
+    sizes.push(groups);
+    groups = 0;
+  });
+  while (sizes.length < 12) {
+    groups++;
+    write(MEBIBYTE / 2);
+  }
+  return sizes;
+}
+
+test("a few slow checkpoints do not make all that follow large", () => {
+  const sizes = sizesOf((nth, groups) => (nth < 2 ? 20 : groups));
+  expect(sizes[0]).toBe(4);
+  expect(Math.max(...sizes)).toBeGreaterThan(12);
+  expect(sizes.at(-1)).toBe(4);
+});
+
+test("where each fsync is slow, checkpoints are large", () => {
+  const sizes = sizesOf((_, groups) => 40 + groups);
+  expect(sizes[0]).toBe(4);
+  expect(sizes.at(-1)).toBeGreaterThan(12);
 });
 
 test("readers that overlap without a pause are waited for once the log has 64 MB, so that it starts over", () => {
