@@ -80,7 +80,8 @@ export class Consumer {
         this.#world.violated(`event ${event.id} was leased after it was acknowledged or deleted`);
       }
     }
-    await this.#use(lease);
+    // All of it may have been deleted before it was read.
+    if (lease.held.size > 0) await this.#use(lease);
   }
 
   /** Leases all that there is, and keeps it; the ids. */
