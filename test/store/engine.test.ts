@@ -131,6 +131,21 @@ test("what a failed seal left is sealed once, with what came in since", () =>
     engine.close();
   }));
 
+test("an erasure ends, also when a key was made behind its last step", () =>
+  withTempDir((dir) => {
+    const { engine } = open(path.join(dir, "triggers.db"), 100);
+    const org = createOrganization(engine);
+    run(engine, { op: "startErase", org });
+    expect(run<{ done: boolean }>(engine, { op: "eraseStep", org, eventsMax: 10 })).toEqual({ done: true });
+    const key = { keyId: "late", secretHash: "x", name: null, scopes: [], expiresAtMs: null };
+    run(engine, { op: "createKey", org, key });
+    engine.maintain();
+    expect(run<{ done: boolean }>(engine, { op: "endErase", org })).toEqual({ done: false });
+    engine.maintain();
+    expect(run<{ done: boolean }>(engine, { op: "endErase", org })).toEqual({ done: true });
+    engine.close();
+  }));
+
 test("one op with a defect spoils no other op of its group", () =>
   withTempDir((dir) => {
     const { engine, ids } = open(path.join(dir, "triggers.db"), 100);

@@ -151,14 +151,22 @@ export function prepareEraseStep(ctx: Context) {
   };
 }
 
+const LATE_EVENTS = 200;
+
 /** The end of an erasure, when the files are clean: the row that would begin it again after a restart. */
 export function prepareEndErase(ctx: Context) {
   const record = prepareRecord(ctx);
+  const eraseStep = prepareEraseStep(ctx);
+  // A call that was let in before the erasure began may have been written behind its last step.
+  const late = ctx.db.prepare<{ one: number }, [number]>(
+    "SELECT 1 AS one FROM api_keys WHERE org = +?1 UNION ALL SELECT 1 FROM endpoints WHERE org = +?1 LIMIT 1",
+  );
   const remove = ctx.db.prepare<{ id: string }, [number]>(
     "DELETE FROM organizations WHERE org = +? RETURNING id",
   );
   return ({ org, by = BY_SERVER }: { org: number; by?: Actor }): { done: boolean } => {
-    if (!ctx.scrubbed) return { done: false };
+    if (late.get(org)) eraseStep({ org, eventsMax: LATE_EVENTS });
+    if (!ctx.scrubbed || ctx.effects.erased) return { done: false };
     const row = remove.get(org);
     if (row) record(row.id, by, { action: "organization.erased", subjectId: null });
     return { done: true };
