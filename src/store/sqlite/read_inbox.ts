@@ -159,7 +159,8 @@ export class InboxReads {
     const from = page.examined;
     const end = (isLast: boolean): InboxBite => ({ rows: events, next: page.last, isLast });
     const matches = query.type === null || query.type === "*" ? null : typeMatcher([query.type]);
-    const wanted = matches === null ? query.limit - page.told + 1 : undefined;
+    // A page that takes more than one bite has large payloads: each of the others would find far more than it tells.
+    const wanted = matches === null && page.told === 0 ? query.limit + 1 : undefined;
     for (const seq of this.#walk.all(rangeOf(query, page.last), wanted)) {
       if (page.examined === EXAMINED_MAX) return end(true);
       // That another event follows a full page is seen at once, unless it must have the type.
