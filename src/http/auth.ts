@@ -71,9 +71,12 @@ export type Authenticator = {
 /** 0.6 KB each. At one hash of 20 ms at a time, no more than 15 000 could be proved in their 5 minutes. */
 const PROOFS_MAX = 10_000;
 const PROOF_TTL_MS = 300_000;
-/** At which part of its 5 minutes a proof is renewed: anywhere between these, so that those of one moment part. */
-const RENEWED_FROM = 0.6;
-const RENEWED_UNTIL = 0.9;
+/**
+ * At which part of its 5 minutes a proof is renewed: anywhere between these, so that those of one moment part, and so early that
+ * it outlives a client's minute of rest.
+ */
+const RENEWED_FROM = 0.4;
+const RENEWED_UNTIL = 0.7;
 /** A renewal is put off when so many hashes wait: whoever waits for one goes before. */
 const RENEWAL_WAITING_MAX = 8;
 const RENEWAL_AGAIN_MS = 1_000;
