@@ -86,7 +86,8 @@ const detailOf: Partial<Record<AuthRefusal["kind"], string>> = {
   conflicting: "X-API-Key and Authorization hold two different keys. Send one of them.",
 };
 
-function authProblem(refusal: AuthRefusal): HttpProblem {
+/** 401, or 429 when nothing was found out about the key. */
+export function authProblem(refusal: AuthRefusal): HttpProblem {
   if (refusal.kind === "busy") {
     const headers = { "retry-after": String(refusal.retryAfterSeconds) };
     return new HttpProblem("too_many_attempts", { headers });

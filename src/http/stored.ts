@@ -1,7 +1,8 @@
 // What the store says, as this folder needs it: the value of a write or 503, and how long a call took.
 
 import type { Latency } from "../base/latency.ts";
-import type { Refused, Store, Written } from "../store/store.ts";
+import type { Gone, Refused, Store, Written } from "../store/store.ts";
+import { authProblem } from "./admit.ts";
 import { HttpProblem } from "./problem.ts";
 
 /** The queue is full for some milliseconds; a full disk takes somebody to look at it. */
@@ -14,11 +15,15 @@ export function stored<T>(outcome: Written<T>): T {
   throw refusedProblem(outcome);
 }
 
-/** 503 for a write that was refused. The reason is for the log and /health/ready, not for the client. */
+/**
+ * 503 for a write that was refused. The reason is for the log and /health/ready, not for the client. 401 when the
+ * organization has gone meanwhile, as for every call from then on.
+ */
 export function refusedProblem(
-  refused: Refused,
+  refused: Gone | Refused,
   headers: Readonly<Record<string, string>> = {},
 ): HttpProblem {
+  if (refused.kind === "gone") return authProblem({ kind: "unknown" });
   return refused.kind === "overloaded"
     ? new HttpProblem("overloaded", { headers: { ...headers, "retry-after": OVERLOADED_RETRY_AFTER } })
     : new HttpProblem("storage_unavailable", {

@@ -131,7 +131,11 @@ export type NewEvent = {
 export type Ingested =
   | { readonly kind: "accepted"; readonly id: string; readonly createdAtMs: number }
   | { readonly kind: "duplicate"; readonly eventId: string }
+  | Gone
   | Refused;
+
+/** Nothing was stored: the organization's erasure began while the call was on its way. */
+export type Gone = { readonly kind: "gone" };
 
 /** Nothing was stored. `overloaded`: the queue is full. `unavailable`: the disk is full or not writable. */
 export type Refused =
@@ -355,7 +359,9 @@ export interface Store extends Reads {
   /** One event with its dedup record and its deliveries, in one commit with what else waits. */
   ingest(event: NewEvent): Promise<Ingested>;
   /** All in one commit, in their order; one that is a duplicate spoils no other. Refused as a whole or not at all. */
-  ingestBatch(events: readonly NewEvent[]): Promise<readonly Exclude<Ingested, Refused>[] | Refused>;
+  ingestBatch(
+    events: readonly NewEvent[],
+  ): Promise<readonly Exclude<Ingested, Gone | Refused>[] | Gone | Refused>;
   /** The oldest events that nobody has, at most `max`. `type`: exact, or a prefix that ends in `*`; null: all. */
   lease(org: number, input: { max: number; leaseMs: number; type: string | null }): Promise<Written<Lease>>;
   /** `ids: null`: all of the lease. What another consumer has by now is left to him, and told as lost. */

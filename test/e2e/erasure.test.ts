@@ -5,6 +5,7 @@ import { afterEach, expect, test } from "bun:test";
 import { readdirSync, readFileSync } from "node:fs";
 import path from "node:path";
 import { eventually } from "../help/eventually.ts";
+import { gaugeIs } from "../help/gauge.ts";
 import { answer, startReceiver } from "../help/receiver.ts";
 import { type Organization, TestServer } from "../help/server.ts";
 
@@ -80,6 +81,39 @@ for (const { events, bytesMax } of CASES) {
     for (const { api } of others) {
       expect((await api.get("/api/inbox?limit=1")).body.events).toHaveLength(1);
     }
+  });
+}
+
+for (const route of ["/api/events", "/api/events/batch"]) {
+  test(`POST ${route} that was let in before the erasure, and whose body ends behind it, stores nothing`, async () => {
+    const server = await TestServer.start({ env });
+    open.push(server);
+    const gone = await server.organization({ name: "Gone" });
+    const event = { type: "late", payload: WORD };
+    const text = JSON.stringify(route.endsWith("batch") ? { events: [event, event] } : event);
+    const goOn = Promise.withResolvers<void>();
+    const body = new ReadableStream({
+      async start(controller) {
+        controller.enqueue(text.slice(0, 10));
+        await goOn.promise;
+        controller.enqueue(text.slice(10));
+        controller.close();
+      },
+    });
+    const headers = { "content-type": "application/json" };
+    const late = gone.api.send("POST", route, { body, headers });
+    await gaugeIs(server.api(), "auth_latency_seconds_count", 1); // it is let in
+    const erased = await server.api().send("DELETE", `/api/admin/organizations/${gone.id}`);
+    expect(erased.status).toBe(204);
+    goOn.resolve();
+    const { status, body: problem } = await late;
+    expect([status, problem.code]).toEqual([401, "invalid_api_key"]);
+    expect(found(server.dataDir)).toEqual({});
+    await server.stop();
+    const { Database } = await import("bun:sqlite");
+    const db = new Database(path.join(server.dataDir, "triggers.db"), { readonly: true });
+    expect(db.query("SELECT count(*) AS n FROM events").get()).toEqual({ n: 0 });
+    db.close();
   });
 }
 

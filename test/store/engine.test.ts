@@ -7,6 +7,7 @@ import { copyFileSync } from "node:fs";
 import path from "node:path";
 import fc from "fast-check";
 import { IdSource, idOfSeq } from "../../src/base/id.ts";
+import { ORGANIZATION_GONE } from "../../src/store/sqlite/ingest.ts";
 import { isFailure, type Op } from "../../src/store/sqlite/op.ts";
 import { openReader } from "../../src/store/sqlite/pragma.ts";
 import { withTempDir } from "../help/temp.ts";
@@ -143,6 +144,31 @@ test("an erasure ends, also when a key was made behind its last step", () =>
     expect(run<{ done: boolean }>(engine, { op: "endErase", org })).toEqual({ done: false });
     engine.maintain();
     expect(run<{ done: boolean }>(engine, { op: "endErase", org })).toEqual({ done: true });
+    engine.close();
+  }));
+
+test("an event that comes when the erasure of its organization has begun is not stored, before its end and after", () =>
+  withTempDir((dir) => {
+    const { engine, ids } = open(path.join(dir, "triggers.db"), 100);
+    const [org, other] = [createOrganization(engine), createOrganization(engine)];
+    const put = (of: number) => {
+      const op = {
+        op: "ingest",
+        ...ids.next(Date.now()),
+        org: of,
+        type: "t",
+        dedupId: null,
+        payload: "1",
+      } as const;
+      return run(engine, { ...op, appearAtMs: null });
+    };
+    expect(put(org)).toBe(0);
+    run(engine, { op: "startErase", org });
+    expect(put(org)).toBe(ORGANIZATION_GONE);
+    run(engine, { op: "eraseStep", org, eventsMax: 10 });
+    engine.maintain();
+    expect(run<{ done: boolean }>(engine, { op: "endErase", org })).toEqual({ done: true });
+    expect([put(org), put(other)]).toEqual([ORGANIZATION_GONE, 0]);
     engine.close();
   }));
 

@@ -2,7 +2,7 @@
 // told in the answer and spoils no other; only what concerns all of them (rate limit, full disk) refuses the request.
 
 import { Elysia } from "elysia";
-import type { Ingested, Refused } from "../../store/store.ts";
+import type { Gone, Ingested, Refused } from "../../store/store.ts";
 import {
   BATCH_BYTES_MAX,
   BATCH_EVENTS_MAX,
@@ -57,7 +57,7 @@ const send = operation({
 
 /** An event of a batch, or why it is none. */
 type Item = EventInput | HttpProblem;
-type Stored = Exclude<Ingested, Refused>;
+type Stored = Exclude<Ingested, Gone | Refused>;
 type Result = { status: string; id?: string; code?: ProblemCode; detail?: string };
 
 export function batchRoutes(kit: Kit, deps: Deps) {

@@ -13,26 +13,28 @@ type Org = { readonly candidates: readonly Candidate[]; readonly byType: Map<str
 
 export class FanOut {
   readonly #endpointsOf;
+  readonly #isThere;
   readonly #byOrg = new Map<number, Org>();
 
   constructor(db: Database) {
     this.#endpointsOf = db.prepare<Row, [number]>(
       "SELECT endpoint, event_types FROM endpoints WHERE org = +? AND deleted_at IS NULL ORDER BY endpoint",
     );
+    this.#isThere = db.prepare<{ one: number }, [number]>(
+      "SELECT 1 AS one FROM organizations WHERE org = +? AND erasing = 0",
+    );
   }
 
-  /** The endpoints of an organization that take an event of this type, also the disabled ones: it is held for them. */
-  endpoints(org: number, type: string): readonly number[] {
-    const { candidates, byType } = this.#org(org);
-    const known = byType.get(type);
-    if (known !== undefined) return known;
-    const found = candidates.filter(({ matches }) => matches(type)).map(({ endpoint }) => endpoint);
-    if (byType.size >= TYPES_MAX) byType.clear();
-    byType.set(type, found);
-    return found;
+  /**
+   * The endpoints of an organization that take an event of this type, also the disabled ones: it is held for them. Null
+   * when the organization is being erased, or was.
+   */
+  endpoints(org: number, type: string): readonly number[] | null {
+    const found = this.#org(org);
+    return found && this.#matching(found, type);
   }
 
-  /** The endpoints of this organization change in the group in hand. */
+  /** The endpoints of this organization change in the group in hand, or it goes. */
   forget(org: number): void {
     this.#byOrg.delete(org);
   }
@@ -41,9 +43,19 @@ export class FanOut {
     this.#byOrg.clear();
   }
 
-  #org(org: number): Org {
+  #matching({ candidates, byType }: Org, type: string): readonly number[] {
+    const known = byType.get(type);
+    if (known !== undefined) return known;
+    const found = candidates.filter(({ matches }) => matches(type)).map(({ endpoint }) => endpoint);
+    if (byType.size >= TYPES_MAX) byType.clear();
+    byType.set(type, found);
+    return found;
+  }
+
+  #org(org: number): Org | null {
     const known = this.#byOrg.get(org);
     if (known !== undefined) return known;
+    if (!this.#isThere.get(org)) return null;
     const candidates = this.#endpointsOf.all(org).map(({ endpoint, event_types }) => ({
       endpoint,
       matches: typeMatcher(JSON.parse(event_types) as string[]),

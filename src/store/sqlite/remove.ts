@@ -109,8 +109,10 @@ export function prepareStartErase(ctx: Context) {
   const start = ctx.db.prepare<void, [number, number]>(
     "UPDATE organizations SET disabled = 1, erasing = 1, name = '', updated_at = ? WHERE org = +?",
   );
-  return ({ org }: { org: number }): "started" | "not_found" =>
-    start.run(ctx.nowMs, org).changes > 0 ? "started" : "not_found";
+  return ({ org }: { org: number }): "started" | "not_found" => {
+    ctx.fanOut.forget(org); // no event of it is taken any more
+    return start.run(ctx.nowMs, org).changes > 0 ? "started" : "not_found";
+  };
 }
 
 /** One step of erasure; `done` when nothing of the organization is left but its row. */

@@ -21,6 +21,7 @@ import type {
   EndpointSettings,
   EventEndpoint,
   EventWithDeliveries,
+  Gone,
   InboxBite,
   InboxQuery,
   Ingested,
@@ -44,6 +45,7 @@ import { BY_SERVER } from "./audit.ts";
 import { sizeOf } from "./database_file.ts";
 import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
+import { ORGANIZATION_GONE } from "./ingest.ts";
 import type { LeasedSeqs } from "./leases.ts";
 import { LongWrites, STEP_ROWS } from "./long_writes.ts";
 import type { IngestOp, OpResult, RareOp } from "./op.ts";
@@ -91,15 +93,19 @@ export class SqliteStore implements Store {
 
   ingest(event: NewEvent): Promise<Ingested> {
     const op = this.#ingestOp(event);
-    return this.#writer.write(op).then((result) => (isRefused(result) ? result : this.#ingested(op, result)));
+    return this.#writer.write(op).then((result) => this.#ingested(op, result));
   }
 
-  async ingestBatch(events: readonly NewEvent[]): Promise<readonly Exclude<Ingested, Refused>[] | Refused> {
+  async ingestBatch(
+    events: readonly NewEvent[],
+  ): Promise<readonly Exclude<Ingested, Gone | Refused>[] | Gone | Refused> {
     const ops = events.map((event) => this.#ingestOp(event));
     const results = await this.#writer.writeAll(ops);
     if ("kind" in results) return results;
     const refused = results.find(isRefused);
-    return refused ?? ops.map((op, i) => this.#ingested(op, results[i]));
+    if (refused) return refused;
+    if (results.includes(ORGANIZATION_GONE)) return gone; // all of them are: they were one transaction
+    return ops.map((op, i) => this.#taken(op, results[i]));
   }
 
   #ingestOp({ org, type, dedupId, payload, deliverAtMs: appearAtMs }: NewEvent): IngestOp {
@@ -107,8 +113,13 @@ export class SqliteStore implements Store {
     return { op: "ingest", seq, id, org, type, dedupId, payload, appearAtMs };
   }
 
+  #ingested(op: IngestOp, result: OpResult | Refused): Ingested {
+    if (isRefused(result)) return result;
+    return result === ORGANIZATION_GONE ? gone : this.#taken(op, result);
+  }
+
   /** `result` is 0, or the id of the event that has the dedup id. */
-  #ingested({ org, seq, id, appearAtMs }: IngestOp, result: OpResult): Exclude<Ingested, Refused> {
+  #taken({ org, seq, id, appearAtMs }: IngestOp, result: OpResult): Exclude<Ingested, Gone | Refused> {
     if (typeof result === "string") return { kind: "duplicate", eventId: result };
     if (appearAtMs === null) this.#readable.tell(org);
     else this.#appearances.expect(appearAtMs);
@@ -469,3 +480,5 @@ export class SqliteStore implements Store {
     return isRefused(result) ? result : { kind: "done", value: result as T };
   }
 }
+
+const gone: Gone = { kind: "gone" };
