@@ -1,88 +1,23 @@
 // Authentication over a table of keys in memory and the real argon2id: who gets in, who does not, and how many hashes
-// that may cost. Stored hashes are cheap ones (8 KiB, one pass), since verifying takes its cost from the hash. The
-// clock is a number.
+// that may cost.
 
 import { expect, test } from "bun:test";
 import { newApiKey } from "../../src/base/api_key.ts";
-import { type AuthRefusal, createAuthenticator, type Principal } from "../../src/http/auth.ts";
-import { HashGate, hashSecret } from "../../src/http/key_hash.ts";
+import type { AuthRefusal } from "../../src/http/auth.ts";
+import { hashSecret } from "../../src/http/key_hash.ts";
 import type { KeyRecord, Organization } from "../../src/store/store.ts";
-
-const T0 = Date.UTC(2026, 0, 1);
-const TTL_MS = 300_000;
-const RENEWED_FROM_MS = 120_000;
-const ADDRESS = "192.0.2.1";
-
-/** An authenticator over keys that a test makes, changes and deletes, with its counters. */
-function house() {
-  const keys = new Map<string, KeyRecord>();
-  const counts = { reads: 0, hit: 0, miss: 0 };
-  const hooks = { soonAfterRead: () => {} };
-  const gate = new HashGate();
-  const auth = createAuthenticator({
-    reads: {
-      keyRecord(keyId) {
-        counts.reads++;
-        queueMicrotask(hooks.soonAfterRead);
-        return keys.get(keyId) ?? null;
-      },
-    },
-    gate,
-    onCacheLookup: (result) => counts[result]++,
-  });
-  const change = (keyId: string, change: Partial<KeyRecord>) => {
-    const record = keys.get(keyId);
-    if (record === undefined) throw new Error(`no key ${keyId}`);
-    keys.set(keyId, { ...record, ...change });
-  };
-  const addKey = async (org: Organization, { expiresAtMs = null as number | null } = {}) => {
-    const key = newApiKey("live");
-    const secretHash = await cheapHash(key.secret);
-    const { keyId } = key;
-    const dates = { createdAtMs: T0, expiresAtMs, lastUsedAtMs: null };
-    const rest = { name: null, scopes: ["publish"] as const, secretHash, organization: org };
-    keys.set(keyId, { keyId, org: org.org, ...dates, ...rest });
-    return key;
-  };
-  const ask = (apiKey: string, nowMs = T0, address = ADDRESS) =>
-    auth.authenticate(new Headers({ "x-api-key": apiKey }), () => address, nowMs);
-  return { keys, counts, hooks, gate, auth, addKey, change, ask };
-}
-
-/** Resolves when no hash runs or waits, after one of its own: whoever comes last is served last. */
-async function untilCalm(gate: HashGate): Promise<void> {
-  await gate.verify("last", "", "", false);
-}
-
-function organization(org = 1, change: Partial<Organization> = {}): Organization {
-  const limits = { tier: "free", rateLimitPerMinute: 100, disabled: false } as const;
-  return { org, id: `org-${org}`, name: "Acme", ...limits, createdAtMs: T0, updatedAtMs: T0, ...change };
-}
-
-/** A well-formed key of these parts: whoever knows the scheme can compute the checksum. */
-function keyText(keyId: string, secret: string): string {
-  const body = `zap_live_${keyId}${secret}`;
-  let rest = Bun.hash.crc32(body);
-  let digits = "";
-  for (let i = 0; i < 6; i++, rest = Math.floor(rest / 62)) {
-    digits += "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz".charAt(rest % 62);
-  }
-  return body + digits;
-}
-
-function guessAt(keyId: string): string {
-  return keyText(keyId, newApiKey("live").secret);
-}
-
-function cheapHash(secret: string): Promise<string> {
-  return Bun.password.hash(secret, { algorithm: "argon2id", memoryCost: 8, timeCost: 1 });
-}
-
-const kindsOf = (answers: readonly (Principal | AuthRefusal)[]) => {
-  const kinds: Record<string, number> = {};
-  for (const { kind } of answers) kinds[kind] = (kinds[kind] ?? 0) + 1;
-  return kinds;
-};
+import {
+  ADDRESS,
+  cheapHash,
+  guessAt,
+  house,
+  keyText,
+  kindsOf,
+  organization,
+  RENEWED_FROM_MS,
+  T0,
+  TTL_MS,
+} from "./auth_house.ts";
 
 test("a key opens its organization, with its scopes, by one hash of the full cost", async () => {
   const { auth, keys, addKey, change, ask, gate } = house();
@@ -165,75 +100,6 @@ test("the 5 minutes run from the verification, not from the last use", async () 
   const setBack = ask(apiKey, T0 - TTL_MS);
   expect(setBack).toBeInstanceOf(Promise);
   expect((await setBack).kind).toBe("principal");
-});
-
-test("keys in use that were proved in one moment never wait for a hash again, and are hashed once in 2 to 3.5 minutes", async () => {
-  const { addKey, ask, gate } = house();
-  const texts: string[] = [];
-  for (let i = 0; i < 100; i++) texts.push((await addKey(organization(i))).apiKey);
-  for (const text of texts) await ask(text, T0);
-  const renewedAtMs: number[] = [];
-  let renewals = 0;
-  for (let atMs = T0; atMs < T0 + 4 * TTL_MS; atMs += 1_000) {
-    const before = gate.hashesTotal;
-    for (const text of texts) expect(ask(text, atMs)).toMatchObject({ kind: "principal" });
-    if (gate.hashesTotal === before) continue;
-    await untilCalm(gate);
-    renewals += gate.hashesTotal - before - 1; // less its own
-    renewedAtMs.push(atMs);
-  }
-  // Of each key in 20 minutes: by 3.5 and by 2.
-  expect(renewals).toBeGreaterThanOrEqual(100 * 5);
-  expect(renewals).toBeLessThanOrEqual(100 * 10);
-  expect(renewedAtMs[0]).toBeGreaterThanOrEqual(T0 + RENEWED_FROM_MS);
-  // Apart, not together: over the 90 s that the first renewals have.
-  expect(renewedAtMs.filter((atMs) => atMs < T0 + TTL_MS).length).toBeGreaterThan(30);
-});
-
-test("a proof that could not be renewed is good for its 5 minutes and no longer", async () => {
-  const { addKey, ask, gate } = house();
-  const { apiKey } = await addKey(organization());
-  const others = await Promise.all(Array.from({ length: 9 }, (_, i) => addKey(organization(2 + i))));
-  await ask(apiKey, T0);
-  // One hash runs and eight wait: no room for what nobody waits for.
-  const waiting = others.map((other) => ask(other.apiKey, T0 + TTL_MS - 1));
-  expect(ask(apiKey, T0 + TTL_MS - 1)).toMatchObject({ kind: "principal" });
-  const late = ask(apiKey, T0 + TTL_MS);
-  expect(late).toBeInstanceOf(Promise);
-  expect((await late).kind).toBe("principal");
-  await Promise.all(waiting);
-  expect(gate.hashesTotal).toBe(1 + 9 + 1);
-});
-
-test("whoever comes when the 5 minutes are over waits for the renewal that runs, not for a hash of its own", async () => {
-  const { addKey, ask, gate } = house();
-  const { apiKey } = await addKey(organization());
-  await ask(apiKey, T0);
-  expect(ask(apiKey, T0 + TTL_MS - 1)).toMatchObject({ kind: "principal" });
-  expect(gate.hashesTotal).toBe(2);
-  expect((await ask(apiKey, T0 + TTL_MS)).kind).toBe("principal");
-  expect(gate.hashesTotal).toBe(2);
-});
-
-test("a key that is changed while it is renewed is what it was changed to", async () => {
-  const { auth, addKey, keys, change, ask, gate } = house();
-  const [deleted, rehashed, disabled] = [
-    await addKey(organization(1)),
-    await addKey(organization(2)),
-    await addKey(organization(3)),
-  ];
-  const texts = [deleted.apiKey, rehashed.apiKey, disabled.apiKey];
-  for (const text of texts) await ask(text, T0);
-  const nowMs = T0 + TTL_MS - 1;
-  for (const text of texts) expect(ask(text, nowMs)).toMatchObject({ kind: "principal" });
-  keys.delete(deleted.keyId);
-  change(rehashed.keyId, { secretHash: await cheapHash("another secret") });
-  change(disabled.keyId, { organization: organization(3, { disabled: true }) });
-  for (const { keyId } of [deleted, rehashed]) auth.invalidateKey(keyId);
-  auth.invalidateOrganization(3);
-  await untilCalm(gate);
-  const kinds = await Promise.all(texts.map(async (text) => (await ask(text, nowMs)).kind));
-  expect(kinds).toEqual(["unknown", "wrong_secret", "disabled"]);
 });
 
 test("a hundred concurrent first uses of one key share one hash", async () => {
