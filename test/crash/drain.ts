@@ -60,16 +60,17 @@ export class Drain {
     });
   }
 
-  /** What nobody acknowledged is handed out, or is in a lease that was. */
+  /** What nobody acknowledged is handed out, or was in a lease when that was asked for. */
   async leases(org: OrgRecord, inbox: EventChecker): Promise<void> {
     await Bun.sleep(Math.max(0, org.unseenUntilMs + SLACK_MS - Date.now()));
     const consumer = new Consumer(this.#world, this.#calls, new Random(0));
+    const askedMs = Date.now();
     const handedOut = await consumer.leaseAll(org);
     const statuses: Inbox = await inbox.check(org);
     for (const [id, status] of statuses) {
       if (status !== "pending" && status !== "failed") continue;
       const lease = org.leased.get(id);
-      if (!handedOut.has(id) && !(lease?.held.has(id) && lease.untilMs > Date.now())) {
+      if (!handedOut.has(id) && !(lease?.held.has(id) && lease.untilMs > askedMs)) {
         this.#world.violated(`event ${id} of ${org.name} is ${status}, and no lease gets it`);
       }
     }
