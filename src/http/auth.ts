@@ -9,8 +9,8 @@
 // A made-up key costs a checksum and one read. Unknown ids are not remembered: a flood never repeats one, and a key
 // must work at once when it has just been made. A guess at a known id costs one of 5 tokens, and only then a hash.
 
-import { LRUCache } from "lru-cache";
 import { API_KEY_LENGTH, type ParsedApiKey, parseApiKey } from "../base/api_key.ts";
+import { lru } from "../base/lru.ts";
 import type { KeyRecord, Organization, Reads } from "../store/store.ts";
 import type { Scope } from "../wire/tiers.ts";
 import type { HashGate } from "./key_hash.ts";
@@ -120,11 +120,11 @@ export function principalOf(record: KeyRecord): Principal {
 class CachingAuthenticator implements Authenticator {
   #options: AuthenticatorOptions;
   /** By the key's text. A Map finds it by hash, so the time it takes tells nothing about a secret. */
-  #proofs = new LRUCache<string, Proof>({ max: PROOFS_MAX });
+  #proofs = lru<string, Proof>(PROOFS_MAX);
   /** Verifications that run, by the key's text: whoever brings the same text waits for the same hash. */
   #flights = new Map<string, Promise<Proof | AuthRefusal>>();
   /** SHA-256 of a wrong text, to the stored hash that it was wrong for. */
-  #wrong = new LRUCache<string, string>({ max: WRONG_MAX });
+  #wrong = lru<string, string>(WRONG_MAX);
   #guesses = new GuessLimit();
   #usedAtMs = new Map<string, number>();
 
@@ -292,7 +292,7 @@ function digestOf(text: string): string {
  * its token before the hash, else a thousand at once would all see a full bucket; a right one gives it back.
  */
 class GuessLimit {
-  #fullAtMs = new LRUCache<string, number>({ max: GUESSERS_MAX });
+  #fullAtMs = lru<string, number>(GUESSERS_MAX);
 
   /**
    * Takes a token and answers 0, or takes none and answers how many seconds to wait for one. After a wall clock

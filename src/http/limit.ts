@@ -6,8 +6,9 @@
 // that requests are summed in slots of 60 ms, each counted from its start: up to 60 ms lenient, never stricter.
 
 import ipaddr from "ipaddr.js";
-import { LRUCache } from "lru-cache";
+import type { LRUCache } from "lru-cache";
 import { assert } from "../base/assert.ts";
+import { lru } from "../base/lru.ts";
 
 const WINDOW_MS = 60_000;
 const SLOT_MS = 60;
@@ -47,7 +48,7 @@ export class Limiter<Key extends string | number> {
    *   whose first request is 5 ms late on the network, has 101 arrivals within 60 s. 0 is exact.
    */
   constructor({ keysMax = ORGANIZATIONS_MAX, graceMs = 0 }: { keysMax?: number; graceMs?: number } = {}) {
-    this.#windows = new LRUCache({ max: keysMax });
+    this.#windows = lru(keysMax);
     this.#windowMs = WINDOW_MS - graceMs;
   }
 

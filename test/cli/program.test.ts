@@ -30,6 +30,23 @@ const COMMANDS = [
   "version",
 ];
 
+describe("help", () => {
+  test("is the same as --help, of the program and of a command", async () => {
+    for (const words of ["", "send", "keys"]) {
+      const [word, flag] = await Promise.all([
+        run("help", ...words.split(" ").filter(Boolean)),
+        run(...words.split(" ").filter(Boolean), "--help"),
+      ]);
+      expect(word.code).toBe(0);
+      expect(word.stdout).toBe(flag.stdout);
+    }
+  });
+
+  test("of a command that there is not is a mistake", async () => {
+    expect((await run("help", "sned")).code).toBe(2);
+  });
+});
+
 describe("--help", () => {
   test("shows every setting with its flag and default, and every command", async () => {
     const { code, stdout, stderr } = await run("--help");

@@ -12,6 +12,7 @@ import { BacklogReads } from "../../src/store/sqlite/read_backlog.ts";
 import { DeliveryReads } from "../../src/store/sqlite/read_deliveries.ts";
 import { DueReads } from "../../src/store/sqlite/read_due.ts";
 import { InboxReads } from "../../src/store/sqlite/read_inbox.ts";
+import { StartReads } from "../../src/store/sqlite/read_start.ts";
 import { deliveryStatuses, eventStatuses } from "../../src/wire/tiers.ts";
 import { withTempDir } from "../help/temp.ts";
 import { open } from "./writing.ts";
@@ -56,6 +57,7 @@ async function plansOf(work: (watched: Database) => void): Promise<readonly Plan
 const reads = (db: Database) => {
   new DueReads(db, createSecretBox([]));
   new BacklogReads(db);
+  new StartReads(db);
   const deliveries = new DeliveryReads(db);
   const inbox = new InboxReads(db);
   const range = { org: 1, sinceMs: null, untilMs: null, limit: 5 };
@@ -93,8 +95,11 @@ test.each([
   expect(scans.filter((scan) => !allowed.some((one) => scan.startsWith(one)))).toEqual([]);
 });
 
-/** Only what waits stands in this index. */
-const QUEUE_WALKS = ["SCAN deliveries USING INDEX deliveries_due"];
+/** Only what waits, or runs, stands in these indexes. */
+const QUEUE_WALKS = [
+  "SCAN deliveries USING INDEX deliveries_due",
+  "SCAN replays USING INDEX replays_running",
+];
 
 function isTable(line: string, lines: readonly string[]): boolean {
   return line === "SCAN d" && !lines.includes("CO-ROUTINE d");

@@ -10,8 +10,8 @@ import { ageKey } from "../../src/store/sqlite/due.ts";
 import type { Changed } from "../../src/store/sqlite/endpoints.ts";
 import type { AgeCursor, Op, SettleOp } from "../../src/store/sqlite/op.ts";
 import { openReader } from "../../src/store/sqlite/pragma.ts";
-import { AdminReads } from "../../src/store/sqlite/read_admin.ts";
 import { DueReads } from "../../src/store/sqlite/read_due.ts";
+import { StartReads } from "../../src/store/sqlite/read_start.ts";
 import type { Pruned } from "../../src/store/sqlite/remove.ts";
 import type { CreatedReplay } from "../../src/store/sqlite/requeue.ts";
 import type { AckResult, Endpoint, ReplayInput } from "../../src/store/store.ts";
@@ -445,15 +445,15 @@ export class World {
 
   /** The jobs of before are found on disk, and begin anew. */
   #resume(): void {
-    const admin = new AdminReads(this.#db);
+    const start = new StartReads(this.#db);
     const erasing = this.#jobs.filter(({ name }) => name.startsWith("erase"));
-    expect([...admin.erasing()]).toEqual(erasing.map(({ org }) => org));
+    expect([...start.erasing()]).toEqual(erasing.map(({ org }) => org));
     const { endpoints, replays } = this.model;
     const live = (keys: readonly number[]) => endpoints.filter(({ endpoint }) => keys.includes(endpoint));
-    const [aging, deleted] = [live(admin.agingEndpoints()), live(admin.deletedEndpoints())];
+    const [aging, deleted] = [live(start.agingEndpoints()), live(start.deletedEndpoints())];
     expect(aging).toEqual(endpoints.filter((one) => one.aging));
     expect(deleted).toEqual(endpoints.filter((one) => one.deleted));
-    const running = admin.runningReplays();
+    const running = start.runningReplays();
     const unfinished = replays.filter(({ replay }) => running.includes(replay));
     expect(unfinished).toEqual(replays.filter(({ done }) => !done));
     this.#jobs = [

@@ -1,18 +1,11 @@
-// Reads of organizations, keys and endpoints, through drizzle: none of them is on the hot path, since a key is
-// read once per key and five minutes.
+// Reads of organizations, keys and endpoints, through drizzle: none of them is on the hot path. (Those of the start, and
+// the one behind a key, are in read_start.ts.)
 
 import type { Database } from "bun:sqlite";
-import { and, asc, desc, eq, getTableColumns, gt, gte, isNotNull, isNull, lt } from "drizzle-orm";
+import { and, asc, desc, eq, getTableColumns, gt, gte, isNull, lt } from "drizzle-orm";
 import { drizzle } from "drizzle-orm/bun-sqlite";
-import type { ApiKey, AuditEntry, AuditQuery, Endpoint, KeyRecord, Organization, Replay } from "../store.ts";
-import {
-  auditEntryOfRow,
-  endpointOfRow,
-  keyOfRow,
-  keyRecordOfRows,
-  organizationOfRow,
-  replayOfRow,
-} from "./rows.ts";
+import type { ApiKey, AuditEntry, AuditQuery, Endpoint, Organization, Replay } from "../store.ts";
+import { auditEntryOfRow, endpointOfRow, keyOfRow, organizationOfRow, replayOfRow } from "./rows.ts";
 import { apiKeys, audit, endpoints, organizations, replays } from "./schema.ts";
 
 export class AdminReads {
@@ -20,16 +13,6 @@ export class AdminReads {
 
   constructor(db: Database) {
     this.#db = drizzle({ client: db });
-  }
-
-  keyRecord(keyId: string): KeyRecord | null {
-    const row = this.#db
-      .select()
-      .from(apiKeys)
-      .innerJoin(organizations, eq(organizations.org, apiKeys.org))
-      .where(eq(apiKeys.key_id, keyId))
-      .get();
-    return row ? keyRecordOfRows(row.api_keys, row.organizations) : null;
   }
 
   keysOf(org: number): readonly ApiKey[] {
@@ -83,16 +66,6 @@ export class AdminReads {
     return rows.all().map(organizationOfRow);
   }
 
-  /** Organizations whose erasure a restart interrupted. */
-  erasing(): readonly number[] {
-    return this.#db
-      .select({ org: organizations.org })
-      .from(organizations)
-      .where(eq(organizations.erasing, 1))
-      .all()
-      .map((row) => row.org);
-  }
-
   endpoint(org: number, id: string): Endpoint | null {
     const row = this.#db
       .select()
@@ -120,35 +93,6 @@ export class AdminReads {
       .where(and(eq(replays.org, org), eq(replays.id, id)))
       .get();
     return row ? replayOfRow(row) : null;
-  }
-
-  /** Replays that are not done; a restart goes on with them. */
-  runningReplays(): readonly number[] {
-    const running = this.#db.select({ replay: replays.replay }).from(replays);
-    return running
-      .where(isNull(replays.completed_at))
-      .all()
-      .map((row) => row.replay);
-  }
-
-  /** Endpoints whose waiting deliveries are being put in the order of age. */
-  agingEndpoints(): readonly number[] {
-    return this.#db
-      .select({ endpoint: endpoints.endpoint })
-      .from(endpoints)
-      .where(eq(endpoints.aging, 1))
-      .all()
-      .map((row) => row.endpoint);
-  }
-
-  /** Deleted endpoints, whose waiting deliveries a restart may have left half cancelled. */
-  deletedEndpoints(): readonly number[] {
-    return this.#db
-      .select({ endpoint: endpoints.endpoint })
-      .from(endpoints)
-      .where(isNotNull(endpoints.deleted_at))
-      .all()
-      .map((row) => row.endpoint);
   }
 
   defaultEndpoint(org: number): Endpoint | null {

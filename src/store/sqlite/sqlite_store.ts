@@ -54,6 +54,7 @@ import { AdminReads } from "./read_admin.ts";
 import { BacklogReads } from "./read_backlog.ts";
 import { DeliveryReads } from "./read_deliveries.ts";
 import { InboxReads } from "./read_inbox.ts";
+import { StartReads } from "./read_start.ts";
 import { type StreamPage, StreamReads } from "./read_stream.ts";
 import { Readable } from "./readable.ts";
 import type { CreatedReplay } from "./requeue.ts";
@@ -69,6 +70,7 @@ export class SqliteStore implements Store {
   readonly #queuedMax: number;
   readonly #ids: IdSource;
   readonly #admin: AdminReads;
+  readonly #start: StartReads;
   readonly #inbox: InboxReads;
   readonly #stream: StreamReads;
   readonly #backlog: BacklogReads;
@@ -84,6 +86,7 @@ export class SqliteStore implements Store {
     this.#queuedMax = queuedMax;
     this.#ids = ids;
     this.#admin = new AdminReads(db);
+    this.#start = new StartReads(db);
     this.#inbox = new InboxReads(db);
     this.#stream = new StreamReads(db, this.#inbox);
     this.#backlog = new BacklogReads(db);
@@ -336,14 +339,14 @@ export class SqliteStore implements Store {
   /** Finishes what a restart interrupted. */
   async resume(): Promise<void> {
     void this.#appearances.look();
-    for (const org of this.#admin.erasing()) await this.#long.erase(org, BY_SERVER);
-    for (const endpoint of this.#admin.deletedEndpoints()) await this.#long.cancelWaiting(endpoint);
-    for (const endpoint of this.#admin.agingEndpoints()) await this.#long.age(endpoint);
-    for (const replay of this.#admin.runningReplays()) await this.#long.replay(replay);
+    for (const org of this.#start.erasing()) await this.#long.erase(org, BY_SERVER);
+    for (const endpoint of this.#start.deletedEndpoints()) await this.#long.cancelWaiting(endpoint);
+    for (const endpoint of this.#start.agingEndpoints()) await this.#long.age(endpoint);
+    for (const replay of this.#start.runningReplays()) await this.#long.replay(replay);
   }
 
   keyRecord(keyId: string): KeyRecord | null {
-    return this.#admin.keyRecord(keyId);
+    return this.#start.keyRecord(keyId);
   }
 
   keysOf(org: number): readonly ApiKey[] {
