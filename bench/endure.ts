@@ -5,6 +5,7 @@ import { statSync } from "node:fs";
 import path from "node:path";
 import { metric } from "./rig/api.ts";
 import { type Benchmark, errorsAt, type Findings } from "./rig/benchmark.ts";
+import { filledDir } from "./rig/filled.ts";
 import { LOAD_COLUMNS, type Load, load, loadCells, requireWrk } from "./rig/load.ts";
 import { residentMib } from "./rig/processes.ts";
 import { progress } from "./rig/progress.ts";
@@ -41,7 +42,9 @@ async function measure(options: EndureOptions): Promise<Findings> {
   requireWrk();
   await buildTargets();
   const { clients, seconds, organizations } = options;
-  const product = await startProduct({ organizations });
+  // Idle is a server that was started over what there is, and has not been asked anything yet.
+  const data = await filledDir({ events: 0, liveDedupIds: 0, organizations });
+  const product = await startProduct({ data });
   try {
     await Bun.sleep(options.idleSeconds * 1_000);
     const idleMib = residentMib(product.pid);
