@@ -4,6 +4,7 @@
 
 import { callApi, drained, metric, newOrganization } from "./rig/api.ts";
 import { type Benchmark, errorsAt, type Findings, type Table } from "./rig/benchmark.ts";
+import { BUSY_COLUMNS, type Busy, busyCells, whileBusy } from "./rig/busy.ts";
 import { LOAD_COLUMNS, load, loadCells, ofRounds, type Rounds, requireWrk } from "./rig/load.ts";
 import { Latencies, type Spread } from "./rig/numbers.ts";
 import { progress } from "./rig/progress.ts";
@@ -49,6 +50,7 @@ type Sustained = {
   readonly backlog: readonly number[];
   readonly flat: boolean;
   readonly firstAttempt: Spread;
+  readonly busy: Busy;
 };
 type Backlog = {
   readonly without: Rounds;
@@ -105,7 +107,9 @@ async function sustainRate(product: Product, sampler: Sampler, rate: Rate): Prom
     SAMPLED_EVERY_SECONDS * 1_000,
   );
   const samples = sampler.sample(seconds * samplesPerSecond, samplesPerSecond);
-  const sent = await load(product, { clients, seconds, perSecond });
+  const { result: sent, busy } = await whileBusy(product.pid, () =>
+    load(product, { clients, seconds, perSecond }),
+  );
   clearInterval(timer);
   const left = await metric(url, "deliveries_due");
   const firstAttempts = await samples;
@@ -117,6 +121,7 @@ async function sustainRate(product: Product, sampler: Sampler, rate: Rate): Prom
     // Half a second's worth may be on its way; a growing backlog is many times that by the end.
     flat: left < perSecond / 2 && sent.requests > perSecond * seconds * 0.98,
     firstAttempt: Latencies.of(firstAttempts).spread(),
+    busy,
   };
 }
 
@@ -200,7 +205,7 @@ function findings(
   const wrong = sustained.filter((one) => one.delivered < one.accepted);
   return {
     method: `${organizations} organizations with one endpoint each, a receiver in a process of its own, wrk paced. With a backlog: ${backlogRounds} rounds of ${backlogSeconds} s in turn.`,
-    tables: [rateTable(idle, sustained), backlogTable(backlog)],
+    tables: [rateTable(idle, sustained), busyTable(sustained), backlogTable(backlog)],
     figures: [
       { name: "sustained, backlog flat", value: Math.max(0, ...flat), unit: "events/s", atLeast: 12_000 },
       { name: "202 to first attempt, idle, p50", value: idle.p50Ms, unit: "ms", atMost: 1 },
@@ -239,6 +244,14 @@ function rateTable(idle: Spread, sustained: readonly Sustained[]): Table {
         ...times(one.firstAttempt),
       ]),
     ],
+  };
+}
+
+function busyTable(sustained: readonly Sustained[]): Table {
+  return {
+    title: "How busy each thread is (percent of a core; the machine: of all)",
+    columns: ["events/s", ...BUSY_COLUMNS],
+    rows: sustained.map(({ perSecond, busy }) => [perSecond, ...busyCells([busy])]),
   };
 }
 

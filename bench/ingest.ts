@@ -2,8 +2,18 @@
 // executables, measured in turn within one run, on a database that holds a million events and grows meanwhile.
 
 import { type Benchmark, errorsAt, type Figure, type Findings } from "./rig/benchmark.ts";
+import { BUSY_COLUMNS, type Busy, busyCells, COST_COLUMNS, costCells, whileBusy } from "./rig/busy.ts";
 import { filledDir } from "./rig/filled.ts";
-import { LOAD_COLUMNS, load, loadCells, ofRounds, type Rounds, requireWrk, warmUp } from "./rig/load.ts";
+import {
+  LOAD_COLUMNS,
+  type Load,
+  load,
+  loadCells,
+  ofRounds,
+  type Rounds,
+  requireWrk,
+  warmUp,
+} from "./rig/load.ts";
 import { inTurn, type Ratio, ratioOf, ratioText } from "./rig/rounds.ts";
 import { buildTargets, startBare, startProduct, type Target } from "./rig/target.ts";
 
@@ -43,7 +53,11 @@ export type IngestRow = {
   readonly bare: Rounds;
   readonly product: Rounds;
   readonly ratio: Ratio;
+  readonly profile: { readonly bare: Profile; readonly product: Profile };
 };
+
+type Profile = { readonly requests: number; readonly busy: readonly Busy[] };
+type Run = { readonly result: Load; readonly busy: Busy };
 
 async function measure(options: IngestOptions): Promise<Findings> {
   requireWrk();
@@ -69,10 +83,19 @@ async function compare(
   clients: number,
   { rounds, seconds }: IngestOptions,
 ): Promise<IngestRow> {
-  const runs = [bare, product].map((target) => () => load(target, { clients, seconds }));
-  const [ofBare = [], ofProduct = []] = await inTurn(`${clients} clients`, rounds, runs);
-  const ratio = ratioOf(ofProduct, ofBare, (one) => one.requestsPerSecond);
-  return { clients, bare: ofRounds(ofBare), product: ofRounds(ofProduct), ratio };
+  const runs = [bare, product].map(
+    (target) => () => whileBusy(target.pid, () => load(target, { clients, seconds })),
+  );
+  const [ofBare = [], ofProduct = []] = await inTurn<Run>(`${clients} clients`, rounds, runs);
+  const ratio = ratioOf(ofProduct, ofBare, ({ result }) => result.requestsPerSecond);
+  const loads = (several: readonly Run[]) => ofRounds(several.map(({ result }) => result));
+  const profile = { bare: profileOf(ofBare), product: profileOf(ofProduct) };
+  return { clients, bare: loads(ofBare), product: loads(ofProduct), ratio, profile };
+}
+
+function profileOf(runs: readonly Run[]): Profile {
+  const requests = runs.reduce((sum, { result }) => sum + result.requests, 0);
+  return { requests, busy: runs.map(({ busy }) => busy) };
 }
 
 function findings(rows: readonly IngestRow[], options: IngestOptions): Findings {
@@ -85,6 +108,20 @@ function findings(rows: readonly IngestRow[], options: IngestOptions): Findings 
         rows: rows.flatMap(({ clients, bare, product, ratio }) => [
           [clients, "bare", ...loadCells(bare), ""],
           [clients, "zapier-triggers", ...loadCells(product), ratioText(ratio)],
+        ]),
+      },
+      {
+        title:
+          "processor time: of one request, and how busy each thread is (percent of a core; the machine: of all)",
+        columns: ["clients", "server", ...COST_COLUMNS, ...BUSY_COLUMNS],
+        rows: rows.flatMap(({ clients, profile: { bare, product } }) => [
+          [clients, "bare", ...costCells(bare.busy, bare.requests), ...busyCells(bare.busy)],
+          [
+            clients,
+            "zapier-triggers",
+            ...costCells(product.busy, product.requests),
+            ...busyCells(product.busy),
+          ],
         ]),
       },
     ],

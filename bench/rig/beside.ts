@@ -2,6 +2,7 @@
 // in turn on one server. A steady rate, not the greatest: at saturation one measures who gets the processor.
 
 import type { Findings } from "./benchmark.ts";
+import { BUSY_COLUMNS, type Busy, busyCells, whileBusy } from "./busy.ts";
 import { Latencies } from "./numbers.ts";
 import { eventTexts } from "./requests.ts";
 import { inTurn, ratioOf, ratioText } from "./rounds.ts";
@@ -17,7 +18,7 @@ export type BesideOptions = {
 
 /** What was sent beside: by what it was. */
 export type Disturbance = Readonly<Record<string, Sent>>;
-type Run = { readonly ingest: Sent; readonly beside: Disturbance };
+type Run = { readonly ingest: Sent; readonly beside: Disturbance; readonly busy: Busy };
 
 /**
  * Measures ingest with and without what `disturb` sends, which takes as many seconds as it is told. `expect` says what is
@@ -33,10 +34,15 @@ export async function besideOthers(
   const ingest = (forSeconds: number) => sendEvents(product, options, forSeconds);
   await ingest(Math.min(seconds, 3)); // until the JIT has seen everything and each key's hash is cached
   const [alone = [], disturbed = []] = await inTurn<Run>(what, rounds, [
-    async () => ({ ingest: await ingest(seconds), beside: {} }),
     async () => {
-      const [events, beside] = await Promise.all([ingest(seconds), disturb(seconds)]);
-      return { ingest: events, beside };
+      const { result, busy } = await whileBusy(product.pid, () => ingest(seconds));
+      return { ingest: result, beside: {}, busy };
+    },
+    async () => {
+      const both = () => Promise.all([ingest(seconds), disturb(seconds)]);
+      const { result, busy } = await whileBusy(product.pid, both);
+      const [events, beside] = result;
+      return { ingest: events, beside, busy };
     },
   ]);
   return findings(what, alone, disturbed, options);
@@ -73,6 +79,14 @@ function findings(
           row("ingest alone", ingestOf(alone)),
           row("ingest beside it", ingestOf(disturbed)),
           ...names.map((name) => row(name, of(name))),
+        ],
+      },
+      {
+        title: "how busy each thread is (percent of a core; the machine: of all)",
+        columns: ["what", ...BUSY_COLUMNS],
+        rows: [
+          ["ingest alone", ...busyCells(alone.map((one) => one.busy))],
+          ["ingest beside it", ...busyCells(disturbed.map((one) => one.busy))],
         ],
       },
       {
