@@ -1,6 +1,6 @@
 // Which thread of a server is busy, and how busy the machine is: the profile beside a figure, which says what bounds it.
 
-import { processorTime, shares, threads } from "./processes.ts";
+import { processMs, processorTime, shares, threads } from "./processes.ts";
 
 /** Processor time by thread, in milliseconds; `restMs` are those of the runtime: JIT, garbage collection, hashes. */
 type ThreadTimes = {
@@ -37,8 +37,8 @@ function timesOf(pid: number): ThreadTimes {
   const workers = all.filter(({ name }) => name === "Worker").sort((a, b) => a.tid - b.tid);
   const mainMs = all.find(({ tid }) => tid === pid)?.ms ?? 0;
   const [deliveryMs = 0, writerMs = 0] = workers.map(({ ms }) => ms);
-  const allMs = all.reduce((sum, { ms }) => sum + ms, 0);
-  return { mainMs, writerMs, deliveryMs, restMs: allMs - mainMs - deliveryMs - writerMs };
+  // Of the whole process: threads of the runtime come and go.
+  return { mainMs, writerMs, deliveryMs, restMs: processMs(pid) - mainMs - deliveryMs - writerMs };
 }
 
 export const BUSY_COLUMNS = ["main %", "writer %", "delivery %", "runtime %", "machine %"] as const;
