@@ -47,7 +47,7 @@ import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
 import { ORGANIZATION_GONE } from "./ingest.ts";
 import type { LeasedSeqs } from "./leases.ts";
-import { LongWrites, STEP_ROWS } from "./long_writes.ts";
+import { LongWrites, STEP_ROWS, type UsedKey } from "./long_writes.ts";
 import type { IngestOp, OpResult, RareOp } from "./op.ts";
 import { freeBytes } from "./pragma.ts";
 import { AdminReads } from "./read_admin.ts";
@@ -205,8 +205,8 @@ export class SqliteStore implements Store {
     return this.#write({ op: "deleteKey", org, keyId, by });
   }
 
-  touchKeys(used: readonly { keyId: string; lastUsedAtMs: number }[]): Promise<Written<null>> {
-    return this.#write({ op: "touchKeys", used });
+  touchKeys(used: readonly UsedKey[]): Promise<Written<null>> {
+    return this.#long.touchKeys(used);
   }
 
   updateOrganization(
