@@ -4,7 +4,7 @@
 
 import { callApi, drained, metric, newOrganization } from "./rig/api.ts";
 import { type Benchmark, errorsAt, type Findings, type Table } from "./rig/benchmark.ts";
-import { BUSY_COLUMNS, type Busy, busyCells, whileBusy } from "./rig/busy.ts";
+import { type Busy, busyTable, whileBusy } from "./rig/busy.ts";
 import { LOAD_COLUMNS, load, loadCells, ofRounds, type Rounds, requireWrk } from "./rig/load.ts";
 import { Latencies, type Spread } from "./rig/numbers.ts";
 import { progress } from "./rig/progress.ts";
@@ -205,7 +205,14 @@ function findings(
   const wrong = sustained.filter((one) => one.delivered < one.accepted);
   return {
     method: `${organizations} organizations with one endpoint each, a receiver in a process of its own, wrk paced. With a backlog: ${backlogRounds} rounds of ${backlogSeconds} s in turn.`,
-    tables: [rateTable(idle, sustained), busyTable(sustained), backlogTable(backlog)],
+    tables: [
+      rateTable(idle, sustained),
+      busyTable(
+        "events/s",
+        sustained.map(({ perSecond, busy }) => [perSecond, [busy]]),
+      ),
+      backlogTable(backlog),
+    ],
     figures: [
       { name: "sustained, backlog flat", value: Math.max(0, ...flat), unit: "events/s", atLeast: 12_000 },
       { name: "202 to first attempt, idle, p50", value: idle.p50Ms, unit: "ms", atMost: 1 },
@@ -244,14 +251,6 @@ function rateTable(idle: Spread, sustained: readonly Sustained[]): Table {
         ...times(one.firstAttempt),
       ]),
     ],
-  };
-}
-
-function busyTable(sustained: readonly Sustained[]): Table {
-  return {
-    title: "How busy each thread is (percent of a core; the machine: of all)",
-    columns: ["events/s", ...BUSY_COLUMNS],
-    rows: sustained.map(({ perSecond, busy }) => [perSecond, ...busyCells([busy])]),
   };
 }
 

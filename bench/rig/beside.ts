@@ -2,7 +2,7 @@
 // in turn on one server. A steady rate, not the greatest: at saturation one measures who gets the processor.
 
 import type { Findings } from "./benchmark.ts";
-import { BUSY_COLUMNS, type Busy, busyCells, whileBusy } from "./busy.ts";
+import { type Busy, busyTable, whileBusy } from "./busy.ts";
 import { Latencies } from "./numbers.ts";
 import { eventTexts } from "./requests.ts";
 import { inTurn, ratioOf, ratioText } from "./rounds.ts";
@@ -33,17 +33,16 @@ export async function besideOthers(
   const { rounds, seconds } = options;
   const ingest = (forSeconds: number) => sendEvents(product, options, forSeconds);
   await ingest(Math.min(seconds, 3)); // until the JIT has seen everything and each key's hash is cached
+  const watched = (run: () => Promise<Omit<Run, "busy">>) => async () => {
+    const { result, busy } = await whileBusy(product.pid, run);
+    return { ...result, busy };
+  };
   const [alone = [], disturbed = []] = await inTurn<Run>(what, rounds, [
-    async () => {
-      const { result, busy } = await whileBusy(product.pid, () => ingest(seconds));
-      return { ingest: result, beside: {}, busy };
-    },
-    async () => {
-      const both = () => Promise.all([ingest(seconds), disturb(seconds)]);
-      const { result, busy } = await whileBusy(product.pid, both);
-      const [events, beside] = result;
-      return { ingest: events, beside, busy };
-    },
+    watched(async () => ({ ingest: await ingest(seconds), beside: {} })),
+    watched(async () => {
+      const [events, beside] = await Promise.all([ingest(seconds), disturb(seconds)]);
+      return { ingest: events, beside };
+    }),
   ]);
   return findings(what, alone, disturbed, options);
 }
@@ -81,14 +80,10 @@ function findings(
           ...names.map((name) => row(name, of(name))),
         ],
       },
-      {
-        title: "how busy each thread is (percent of a core; the machine: of all)",
-        columns: ["what", ...BUSY_COLUMNS],
-        rows: [
-          ["ingest alone", ...busyCells(alone.map((one) => one.busy))],
-          ["ingest beside it", ...busyCells(disturbed.map((one) => one.busy))],
-        ],
-      },
+      busyTable("what", [
+        ["ingest alone", alone.map((one) => one.busy)],
+        ["ingest beside it", disturbed.map((one) => one.busy)],
+      ]),
       {
         columns: ["answers", "statuses"],
         rows: names.map((name) => [name, statusesText(of(name))]),

@@ -1,5 +1,6 @@
 // Which thread of a server is busy, and how busy the machine is: the profile beside a figure, which says what bounds it.
 
+import type { Cell, Table } from "./benchmark.ts";
 import { processMs, processorTime, shares, threads } from "./processes.ts";
 
 /** Processor time by thread, in milliseconds; `restMs` are those of the runtime: JIT, garbage collection, hashes. */
@@ -55,6 +56,15 @@ export function busyCells(several: readonly Busy[]): number[] {
     percent((one) => one.restMs),
     percent((one) => one.machine * one.elapsedMs),
   ];
+}
+
+/** A line for each thing that was measured, under a column of this name. */
+export function busyTable(column: string, lines: readonly (readonly [Cell, readonly Busy[]])[]): Table {
+  return {
+    title: "how busy each thread is (percent of a core; the machine: of all)",
+    columns: [column, ...BUSY_COLUMNS],
+    rows: lines.map(([name, busy]) => [name, ...busyCells(busy)]),
+  };
 }
 
 export const COST_COLUMNS = ["main us", "writer us", "runtime us"] as const;

@@ -11,7 +11,7 @@
 
 import { API_KEY_LENGTH, type ParsedApiKey, parseApiKey } from "../base/api_key.ts";
 import { lru } from "../base/lru.ts";
-import type { KeyRecord, Organization, Reads } from "../store/store.ts";
+import type { KeyRecord, Organization, Reads, UsedKey } from "../store/store.ts";
 import type { Scope } from "../wire/tiers.ts";
 import type { HashGate } from "./key_hash.ts";
 import { addressGroup } from "./limit.ts";
@@ -65,7 +65,7 @@ export type Authenticator = {
   /** Tier, limit, name or `disabled` of an organization was changed, or it was erased: likewise. */
   invalidateOrganization(org: number): void;
   /** The keys used since the last call, each with its latest use; at most 10 000. For `Store.touchKeys`. */
-  drainUsed(): { keyId: string; lastUsedAtMs: number }[];
+  drainUsed(): UsedKey[];
 };
 
 /** 0.6 KB each. At one hash of 20 ms at a time, no more than 15 000 could be proved in their 5 minutes. */
@@ -156,7 +156,7 @@ class CachingAuthenticator implements Authenticator {
     });
   }
 
-  drainUsed(): { keyId: string; lastUsedAtMs: number }[] {
+  drainUsed(): UsedKey[] {
     const used = [...this.#usedAtMs].map(([keyId, lastUsedAtMs]) => ({ keyId, lastUsedAtMs }));
     this.#usedAtMs.clear();
     return used;

@@ -128,11 +128,12 @@ export type NewEvent = {
   readonly deliverAtMs: number | null;
 };
 
-export type Ingested =
+export type Ingested = Judged | Gone | Refused;
+
+/** It is stored, or its dedup id is another event's. */
+export type Judged =
   | { readonly kind: "accepted"; readonly id: string; readonly createdAtMs: number }
-  | { readonly kind: "duplicate"; readonly eventId: string }
-  | Gone
-  | Refused;
+  | { readonly kind: "duplicate"; readonly eventId: string };
 
 /** Nothing was stored: the organization's erasure began while the call was on its way. */
 export type Gone = { readonly kind: "gone" };
@@ -355,13 +356,14 @@ export type AckResult = {
   readonly notFound: readonly string[];
 };
 
+/** When a key was last used. */
+export type UsedKey = { readonly keyId: string; readonly lastUsedAtMs: number };
+
 export interface Store extends Reads {
   /** One event with its dedup record and its deliveries, in one commit with what else waits. */
   ingest(event: NewEvent): Promise<Ingested>;
   /** All in one commit, in their order; one that is a duplicate spoils no other. Refused as a whole or not at all. */
-  ingestBatch(
-    events: readonly NewEvent[],
-  ): Promise<readonly Exclude<Ingested, Gone | Refused>[] | Gone | Refused>;
+  ingestBatch(events: readonly NewEvent[]): Promise<readonly Judged[] | Gone | Refused>;
   /** The oldest events that nobody has, at most `max`. `type`: exact, or a prefix that ends in `*`; null: all. */
   lease(org: number, input: { max: number; leaseMs: number; type: string | null }): Promise<Written<Lease>>;
   /** `ids: null`: all of the lease. What another consumer has by now is left to him, and told as lost. */
@@ -399,7 +401,7 @@ export interface Store extends Reads {
     by: Actor,
   ): Promise<Written<"deleted" | "not_found" | "last_manage_key">>;
   /** Remembers when keys were last used; called rarely, with many keys at once. */
-  touchKeys(used: readonly { keyId: string; lastUsedAtMs: number }[]): Promise<Written<null>>;
+  touchKeys(used: readonly UsedKey[]): Promise<Written<null>>;
   /** `rateLimitPerMinute: null` goes back to the tier's. */
   updateOrganization(
     org: number,

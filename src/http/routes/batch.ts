@@ -2,7 +2,7 @@
 // told in the answer and spoils no other; only what concerns all of them (rate limit, full disk) refuses the request.
 
 import { Elysia } from "elysia";
-import type { Gone, Ingested, Refused } from "../../store/store.ts";
+import type { Judged } from "../../store/store.ts";
 import {
   BATCH_BYTES_MAX,
   BATCH_EVENTS_MAX,
@@ -57,7 +57,6 @@ const send = operation({
 
 /** An event of a batch, or why it is none. */
 type Item = EventInput | HttpProblem;
-type Stored = Exclude<Ingested, Gone | Refused>;
 type Result = { status: string; id?: string; code?: ProblemCode; detail?: string };
 
 export function batchRoutes(kit: Kit, deps: Deps) {
@@ -139,7 +138,7 @@ function cloudEventsOf(value: unknown): readonly unknown[] {
   throw invalid("", `It must hold at most ${BATCH_EVENTS_MAX} events.`);
 }
 
-function told(items: readonly Item[], stored: readonly Stored[], metrics: Deps["metrics"]) {
+function told(items: readonly Item[], stored: readonly Judged[], metrics: Deps["metrics"]) {
   let next = 0;
   const results = items.map((item): Result => {
     if (item instanceof HttpProblem) {
@@ -155,7 +154,7 @@ function told(items: readonly Item[], stored: readonly Stored[], metrics: Deps["
   return { accepted, duplicates, rejected, results };
 }
 
-function storedResult(outcome: Stored | undefined): Result {
+function storedResult(outcome: Judged | undefined): Result {
   if (outcome === undefined) throw new Error("the store answers each event of a batch");
   if (outcome.kind === "accepted") return { status: "accepted", id: outcome.id };
   const code = "duplicate_event";

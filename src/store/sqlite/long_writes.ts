@@ -2,7 +2,7 @@
 // others get their turn. What a restart interrupts goes on after it.
 
 import { firstSeqOfMs } from "../../base/id.ts";
-import type { Actor, Written } from "../store.ts";
+import type { Actor, UsedKey, Written } from "../store.ts";
 import { Jobs } from "./jobs.ts";
 import type { AgeCursor, RareOp } from "./op.ts";
 import type { Pruned } from "./remove.ts";
@@ -28,8 +28,6 @@ const SCRUB_AGAIN_MS = 200;
 const SCRUB_PATIENCE_MS = 10_000;
 
 type Write = <T>(op: RareOp) => Promise<Written<T>>;
-
-export type UsedKey = { readonly keyId: string; readonly lastUsedAtMs: number };
 
 export class LongWrites {
   readonly #write: Write;

@@ -2,7 +2,7 @@
 // structured clone of arrays was 3.4 times slower end to end (20k/s against 68k/s at 64 clients).
 
 import type { Scope, Tier } from "../../wire/tiers.ts";
-import type { Actor, EndpointSettings, NewKey, ReplayInput } from "../store.ts";
+import type { Actor, EndpointSettings, NewKey, ReplayInput, UsedKey } from "../store.ts";
 
 /** One event on its way to disk, its id already given. */
 export type IngestOp = {
@@ -66,7 +66,7 @@ type RareWrite =
       readonly secretHash: string;
     }
   | { readonly op: "deleteKey"; readonly org: number; readonly keyId: string }
-  | { readonly op: "touchKeys"; readonly used: readonly { keyId: string; lastUsedAtMs: number }[] }
+  | { readonly op: "touchKeys"; readonly used: readonly UsedKey[] }
   | {
       readonly op: "updateOrganization";
       readonly org: number;

@@ -1,7 +1,7 @@
 // Writes to organizations and their keys.
 
 import type { Tier } from "../../wire/tiers.ts";
-import type { ApiKey, NewKey, Organization } from "../store.ts";
+import type { ApiKey, NewKey, Organization, UsedKey } from "../store.ts";
 import type { Context } from "./context.ts";
 import { scopesText } from "./op.ts";
 import { type KeyRow, keyOfRow, type OrganizationRow, organizationOfRow } from "./rows.ts";
@@ -108,7 +108,7 @@ export function prepareTouchKeys(ctx: Context) {
   const touch = ctx.db.prepare<void, [number, string]>(
     "UPDATE api_keys SET last_used_at = ? WHERE key_id = +?",
   );
-  return ({ used }: { used: readonly { keyId: string; lastUsedAtMs: number }[] }): null => {
+  return ({ used }: { used: readonly UsedKey[] }): null => {
     for (const { keyId, lastUsedAtMs } of used) touch.run(lastUsedAtMs, keyId);
     return null;
   };

@@ -25,6 +25,7 @@ import type {
   InboxBite,
   InboxQuery,
   Ingested,
+  Judged,
   KeyRecord,
   Lease,
   LeasedEvent,
@@ -38,6 +39,7 @@ import type {
   Store,
   StoreStats,
   StreamPosition,
+  UsedKey,
   Written,
 } from "../store.ts";
 import { Appearances } from "./appearances.ts";
@@ -47,7 +49,7 @@ import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
 import { ORGANIZATION_GONE } from "./ingest.ts";
 import type { LeasedSeqs } from "./leases.ts";
-import { LongWrites, STEP_ROWS, type UsedKey } from "./long_writes.ts";
+import { LongWrites, STEP_ROWS } from "./long_writes.ts";
 import type { IngestOp, OpResult, RareOp } from "./op.ts";
 import { freeBytes } from "./pragma.ts";
 import { AdminReads } from "./read_admin.ts";
@@ -99,16 +101,14 @@ export class SqliteStore implements Store {
     return this.#writer.write(op).then((result) => this.#ingested(op, result));
   }
 
-  async ingestBatch(
-    events: readonly NewEvent[],
-  ): Promise<readonly Exclude<Ingested, Gone | Refused>[] | Gone | Refused> {
+  async ingestBatch(events: readonly NewEvent[]): Promise<readonly Judged[] | Gone | Refused> {
     const ops = events.map((event) => this.#ingestOp(event));
     const results = await this.#writer.writeAll(ops);
     if ("kind" in results) return results;
     const refused = results.find(isRefused);
     if (refused) return refused;
     if (results.includes(ORGANIZATION_GONE)) return gone; // all of them are: they were one transaction
-    return ops.map((op, i) => this.#taken(op, results[i]));
+    return ops.map((op, i) => this.#judged(op, results[i]));
   }
 
   #ingestOp({ org, type, dedupId, payload, deliverAtMs: appearAtMs }: NewEvent): IngestOp {
@@ -118,11 +118,11 @@ export class SqliteStore implements Store {
 
   #ingested(op: IngestOp, result: OpResult | Refused): Ingested {
     if (isRefused(result)) return result;
-    return result === ORGANIZATION_GONE ? gone : this.#taken(op, result);
+    return result === ORGANIZATION_GONE ? gone : this.#judged(op, result);
   }
 
   /** `result` is 0, or the id of the event that has the dedup id. */
-  #taken({ org, seq, id, appearAtMs }: IngestOp, result: OpResult): Exclude<Ingested, Gone | Refused> {
+  #judged({ org, seq, id, appearAtMs }: IngestOp, result: OpResult): Judged {
     if (typeof result === "string") return { kind: "duplicate", eventId: result };
     if (appearAtMs === null) this.#readable.tell(org);
     else this.#appearances.expect(appearAtMs);
