@@ -1,6 +1,8 @@
 // How much is read at once on a thread that has others to serve. A page of 8 MiB took 20-40 ms, in which no request was
 // read; in bites of a millisecond it takes as long, with the others' work in between.
 
+import type { Bite } from "../store.ts";
+
 const BITE_MS = 1;
 /** 128 KiB are read in 0.3 ms, and told and encoded in half as much. */
 const BITE_BYTES = 128 * 1024;
@@ -17,4 +19,20 @@ export class BiteBudget {
   get isSpent(): boolean {
     return this.#bytes <= 0 || performance.now() >= this.#endMs;
   }
+}
+
+/** Of nothing. */
+export const NO_ROWS: Bite<never, null> = { rows: [], next: null, isLast: true };
+
+/** The same bites, of which the first with rows has been read; null when there are no rows in them. */
+export function begun<Row, Key>(bites: Iterator<Bite<Row, Key>>): Iterable<Bite<Row, Key>> | null {
+  for (let bite = bites.next(); bite.done !== true; bite = bites.next()) {
+    if (bite.value.rows.length > 0) return goOn(bite.value, bites);
+  }
+  return null;
+}
+
+function* goOn<Row, Key>(first: Bite<Row, Key>, rest: Iterator<Bite<Row, Key>>) {
+  yield first;
+  for (let bite = rest.next(); bite.done !== true; bite = rest.next()) yield bite.value;
 }

@@ -44,6 +44,7 @@ import type {
 } from "../store.ts";
 import { Appearances } from "./appearances.ts";
 import { BY_SERVER } from "./audit.ts";
+import { begun, NO_ROWS } from "./bite.ts";
 import { sizeOf } from "./database_file.ts";
 import type { Changed } from "./endpoints.ts";
 import { exportLines } from "./export.ts";
@@ -133,16 +134,18 @@ export class SqliteStore implements Store {
     org: number,
     { max, leaseMs, type }: { max: number; leaseMs: number; type: string | null },
   ): Promise<Written<Lease>> {
-    const id = Bun.randomUUIDv7();
-    let leased: Written<LeasedSeqs>;
-    do {
-      leased = await this.#write<LeasedSeqs>({ op: "lease", org, id, max, leaseMs, type });
+    for (;;) {
+      const id = Bun.randomUUIDv7();
+      const leased = await this.#write<LeasedSeqs>({ op: "lease", org, id, max, leaseMs, type });
       if (leased.kind !== "done") return leased;
-    } while (leased.value.isCut && leased.value.seqs.length === 0);
-    const { seqs, times, untilMs, nextFreeAtMs } = leased.value;
-    const events = this.#leased(seqs, times);
-    const count = seqs.length;
-    return { kind: "done", value: { id: count > 0 ? id : null, untilMs, count, events, nextFreeAtMs } };
+      const { seqs, times, untilMs, nextFreeAtMs, isCut } = leased.value;
+      const count = seqs.length;
+      const events = begun(this.#leased(seqs, times));
+      // Further events may be behind what one step looks at, or behind what was deleted since it was leased.
+      if (events === null && (isCut || count > 0)) continue;
+      const value = { untilMs, count, events: events ?? [NO_ROWS], nextFreeAtMs };
+      return { kind: "done", value: { id: events === null ? null : id, ...value } };
+    }
   }
 
   *#leased(seqs: readonly number[], times: readonly number[]): Generator<Bite<LeasedEvent, null>> {
