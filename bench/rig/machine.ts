@@ -8,7 +8,7 @@ import { VERSION } from "../../src/base/version.ts";
 import { Latencies } from "./numbers.ts";
 
 /** DURABILITY of every server that is measured: what the 202 promises. */
-export const COMMIT_MODE = "full (WAL, one fdatasync a commit, before the answer)";
+export const COMMIT_MODE = "full (WAL, one fsync a commit, before the answer)";
 
 export type Machine = {
   readonly processor: string;

@@ -80,8 +80,8 @@ export class Consumer {
         this.#world.violated(`event ${event.id} was leased after it was acknowledged or deleted`);
       }
     }
-    // All of it may have been deleted before it was read.
-    if (lease.held.size > 0) await this.#use(lease);
+    if (lease.held.size === 0) this.#world.violated(`a lease of ${org.name} has an id and no event`);
+    else await this.#use(lease);
   }
 
   /** Leases all that there is, and keeps it; the ids. */
@@ -155,7 +155,8 @@ export class Consumer {
     // From here on they may be handed to others.
     for (const id of ids) lease.held.delete(id);
     const delay = this.#random.chance(0.3) ? { delay_seconds: 1 } : {};
-    lease.org.holdsUnseen(1_000);
+    // Or stay in the lease, when it is not done and nothing tells so.
+    lease.org.holdsUnseen(Math.max(1_000, lease.untilMs - Date.now()));
     const answer = await this.#calls.call(lease.org.key, "POST", "/api/inbox/release", { ...body, ...delay });
     if (answer === "lost" || answer === "refused") return;
     if (answer.status !== 200 && answer.status !== 409) this.#unexpected(lease.org, "a release", answer);
@@ -163,11 +164,12 @@ export class Consumer {
 
   async #extend(lease: LeaseRecord): Promise<void> {
     const seconds = this.#random.int(1, 4);
+    const asItWasMs = lease.untilMs - Date.now();
     lease.untilMs = Math.min(lease.untilMs, Date.now() + seconds * 1_000);
     const body = { lease_id: lease.id, lease_seconds: seconds };
     const answer = await this.#calls.call(lease.org.key, "POST", "/api/inbox/extend", body);
     // Also when it is answered: for what of it, this record may not know.
-    lease.org.holdsUnseen(seconds * 1_000);
+    lease.org.holdsUnseen(Math.max(seconds * 1_000, asItWasMs));
     if (answer === "lost" || answer === "refused") return;
     if (answer.status === 200) {
       const isWhole = answer.body.extended === lease.held.size;
