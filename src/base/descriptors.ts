@@ -39,7 +39,7 @@ export class Descriptors {
   #lookedMs = Number.NEGATIVE_INFINITY;
 
   constructor(max = descriptorsMax()) {
-    this.#fewFrom = max - Math.max(SPARE_MIN, Math.floor(max * SPARE_SHARE));
+    this.#fewFrom = Math.min(max - SPARE_MIN, Math.ceil(max * (1 - SPARE_SHARE)));
   }
 
   /** `nowMs` by `performance.now()`. */
@@ -48,7 +48,8 @@ export class Descriptors {
     if (this.#answers < this.#lookAgainAnswers && nowMs - this.#lookedMs < LOOK_AGAIN_MS) return this.#isFew;
     this.#answers = 0;
     this.#lookedMs = nowMs;
-    const room = this.#fewFrom - (lowestFree() ?? this.#fewFrom);
+    const free = lowestFree();
+    const room = free === null ? 0 : this.#fewFrom - free;
     this.#isFew = room <= 0;
     this.#lookAgainAnswers = Math.max(LOOK_AGAIN_ANSWERS_MIN, room * LOOK_AGAIN_SHARE);
     return this.#isFew;
