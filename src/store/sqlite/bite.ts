@@ -25,14 +25,15 @@ export class BiteBudget {
 export const NO_ROWS: Bite<never, null> = { rows: [], next: null, isLast: true };
 
 /** The same bites, of which the first with rows has been read; null when there are no rows in them. */
-export function begun<Row, Key>(bites: Iterator<Bite<Row, Key>>): Iterable<Bite<Row, Key>> | null {
+export function begun<Row, Key>(bites: Generator<Bite<Row, Key>>): Iterable<Bite<Row, Key>> | null {
+  // Not `for of`: leaving that ends a generator.
   for (let bite = bites.next(); bite.done !== true; bite = bites.next()) {
     if (bite.value.rows.length > 0) return goOn(bite.value, bites);
   }
   return null;
 }
 
-function* goOn<Row, Key>(first: Bite<Row, Key>, rest: Iterator<Bite<Row, Key>>) {
+function* goOn<Row, Key>(first: Bite<Row, Key>, rest: Iterable<Bite<Row, Key>>) {
   yield first;
-  for (let bite = rest.next(); bite.done !== true; bite = rest.next()) yield bite.value;
+  yield* rest;
 }
